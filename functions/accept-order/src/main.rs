@@ -1,0 +1,2 @@
+//! accept-order
+fn main() {}

@@ -1,0 +1,2 @@
+//! archive-events
+fn main() {}

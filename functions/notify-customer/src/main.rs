@@ -1,0 +1,2 @@
+//! notify-customer
+fn main() {}

@@ -1,0 +1,2 @@
+//! process-payment
+fn main() {}

@@ -1,0 +1,2 @@
+//! publish-events
+fn main() {}

@@ -1,0 +1,2 @@
+//! recover-orders
+fn main() {}

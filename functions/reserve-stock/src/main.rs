@@ -1,0 +1,2 @@
+//! reserve-stock
+fn main() {}

@@ -1,0 +1,2 @@
+//! ship-order
+fn main() {}

@@ -1,0 +1,2 @@
+//! validate-order
+fn main() {}
