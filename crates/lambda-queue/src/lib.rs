@@ -1,1 +1,19 @@
-//! lambda-queue
+//! What any SQS-fed Lambda in Rust needs: a batch loop that answers per record, failures with one meaning each,
+//! leases around effects outside, CloudEvents, backoff by visibility, dead letters, structured logs and metrics.
+//!
+//! It knows nothing of orders. Queue, clock and randomness are ports ([`ports`]); an adapter for AWS stands elsewhere.
+
+pub mod batch;
+pub mod dead_letter;
+pub mod effect;
+pub mod envelope;
+mod failure;
+pub mod logging;
+pub mod meter;
+pub mod metrics;
+pub mod ports;
+pub mod retry;
+
+pub use batch::{Batch, Record, RecordContext};
+pub use failure::{Done, Failure, Verdict};
+pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};

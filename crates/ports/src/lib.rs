@@ -1,1 +1,33 @@
-//! ports
+//! The order system's ports, one trait per capability, and the skeleton that every command step shares.
+//!
+//! A function's bounds are its IAM policy: `pub trait Ports: LoadOrder + CommitOrder + ...` in each function's `lib.rs`
+//! is compared with its role in `template.yaml` by a test. Adapters: `platform` (AWS), `providers` (payment, carrier).
+
+mod carrier;
+mod cases;
+mod effects;
+mod events;
+mod flow;
+mod mail;
+mod message;
+mod orders;
+mod payments;
+mod provider;
+
+pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
+pub use cases::{Case, CaseClass, OpenCase};
+pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
+pub use events::{ArchiveEvents, Event, EventData, Publication, PublishEvents};
+pub use flow::{Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, due, owed, park, run_effect, settle, time_for_call};
+pub use mail::{ClaimOnce, Mail, Once, SendMail};
+pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
+pub use orders::{
+    AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, FindDue, ListOrders, LoadOrder, OrderPage, Product,
+    ReadCatalogue, StockCommit, StockMove, StoreError,
+};
+pub use payments::{Captured, Confirmation, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided};
+pub use provider::{Lookup, ProviderError, Terms};
+
+pub use lambda_queue::{Clock, Ids, Queue, Random};
+/// Sends order commands to the command queues: what a row owes leaves through this.
+pub trait SendCommands: Queue {}

@@ -1,0 +1,95 @@
+//! One effect outside, once: a leased record around every call that the database cannot undo.
+//!
+//! The record's life: `FREE` (or absent) -> `IN_PROGRESS` (owner, lease) -> `COMPLETED`, or back to `FREE` when the
+//! effect surely did not run. A lease that ended while `IN_PROGRESS` is **in doubt**, never free: whoever takes it over
+//! looks the effect up first. `SKIPPED` is a tombstone: the effect never ran and never will.
+//!
+//! Every later write is conditional on the owner, so a process whose lease was taken can change nothing any more.
+
+use std::future::Future;
+
+use crate::Failure;
+
+/// Attempts of one effect before a person has to look.
+pub const MAX_ATTEMPTS: u32 = 12;
+
+/// A lease ends this long after its owner's Lambda deadline, milliseconds.
+pub const LEASE_PAST_DEADLINE_MS: u64 = 5_000;
+
+/// Which effect: `record` is the key that serialises effects (one record an order and provider), `operation` tells the
+/// effects apart that share it, its ordinal included: `refund#2`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct EffectKey {
+    /// `<namespace>#<subject>`: the table's key.
+    pub record: String,
+    /// `<effect>#<ordinal>`.
+    pub operation: String,
+}
+
+/// The right to run an effect, until it ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// Of what.
+    pub key: EffectKey,
+    /// Fencing token: of this claim only.
+    pub owner: String,
+    /// UTC milliseconds.
+    pub until_ms: u64,
+    /// How often this operation was claimed, this time included.
+    pub attempts: u32,
+    /// Raised only after a look-up proved that the last one had no effect: a provider replays what it stored for a key.
+    pub generation: u32,
+    /// What an earlier attempt kept: the provider's id of an object made before the effect.
+    pub note: Option<String>,
+}
+
+impl Lease {
+    /// The provider's idempotency key: the same for every attempt of one generation.
+    pub fn provider_key(&self) -> String {
+        format!("{}/{}/{}", self.key.record, self.key.operation, self.generation)
+    }
+}
+
+/// What a claim found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Claimed {
+    /// Nobody is at it, and no earlier attempt is in doubt.
+    Fresh(Lease),
+    /// An earlier owner's lease and the settle time ran out: look the effect up before anything else.
+    InDoubt(Lease),
+    /// Somebody holds it, or it is in doubt and not yet to be looked up: come back then, UTC milliseconds.
+    Held {
+        /// UTC milliseconds.
+        until_ms: u64,
+    },
+    /// This operation is done.
+    Completed,
+    /// This operation was given up before it ran.
+    Skipped,
+    /// The record is in the middle of another operation, which must end first.
+    Busy {
+        /// That operation.
+        operation: String,
+    },
+}
+
+/// The records. Every method is one conditional write; a write whose answer was lost recognises itself by its owner
+/// token when it is repeated.
+pub trait EffectRecords {
+    /// Takes the lease, or tells why not. `settle_ms`: how long after a lease's end the provider may still be working.
+    fn claim(
+        &self,
+        key: &EffectKey,
+        lease_until_ms: u64,
+        settle_ms: u64,
+    ) -> impl Future<Output = Result<Claimed, Failure>> + Send;
+
+    /// Keeps a note in the record. `Retry` where the lease was lost.
+    fn note(&self, lease: &Lease, note: &str) -> impl Future<Output = Result<Lease, Failure>> + Send;
+
+    /// Raises the generation, after a look-up proved that the present one had no effect.
+    fn raise_generation(&self, lease: &Lease) -> impl Future<Output = Result<Lease, Failure>> + Send;
+
+    /// Gives the lease back: this attempt surely had no effect. The count of attempts stays.
+    fn free(&self, lease: &Lease) -> impl Future<Output = Result<(), Failure>> + Send;
+}

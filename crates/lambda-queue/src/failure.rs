@@ -1,0 +1,126 @@
+//! What a handler answers: done, or one kind of failure.
+
+use std::time::Duration;
+
+use crate::Outgoing;
+
+/// How a record was dealt with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The work was done now.
+    Done,
+    /// It had been done before, or is no longer wanted.
+    Already,
+    /// It had been done before, and what it owes is sent once more.
+    Resent,
+}
+
+/// A handled record: it is acknowledged once everything that it owes is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// How.
+    pub verdict: Verdict,
+    /// Messages that have to leave before the record may be acknowledged.
+    pub owes: Vec<Outgoing>,
+}
+
+impl Done {
+    /// Done, owing these messages.
+    pub fn now(owes: Vec<Outgoing>) -> Self {
+        Self { verdict: Verdict::Done, owes }
+    }
+
+    /// Nothing to do.
+    pub fn already() -> Self {
+        Self { verdict: Verdict::Already, owes: Vec::new() }
+    }
+
+    /// Nothing to do but to send again what was owed.
+    pub fn resent(owes: Vec<Outgoing>) -> Self {
+        Self { verdict: Verdict::Resent, owes }
+    }
+}
+
+/// Why a record was not handled. The batch loop maps it in one place ([`crate::batch`]).
+///
+/// That the business says no is none of these: it is an outcome that a handler commits and answers as [`Done`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// It surely did not run, and may be tried again: connection refused, throttled, a lost race.
+    #[error("not run: {why}")]
+    Retry {
+        /// When to try again; without it a full-jitter backoff by receive count.
+        after: Option<Duration>,
+        /// For the log.
+        why: String,
+    },
+    /// It must not run yet: a breaker is open, a lease is held, too little time is left. Not an attempt.
+    #[error("deferred: {why}")]
+    Defer {
+        /// UTC milliseconds; the loop waits at most 60 s at a time.
+        until_ms: u64,
+        /// For the log.
+        why: String,
+    },
+    /// The effect may have happened. Whoever takes the message next looks it up first.
+    #[error("outcome unknown for {key}: {why}")]
+    Unknown {
+        /// The effect's key.
+        key: String,
+        /// From when on a look-up may be believed, UTC milliseconds.
+        until_ms: u64,
+        /// For the log.
+        why: String,
+    },
+    /// It can never succeed: to the dead-letter queue.
+    #[error("poison: {reason}")]
+    Poison {
+        /// For the log and the dead letter. Holds no customer data.
+        reason: String,
+    },
+    /// A broken invariant. Loud; never acknowledged.
+    #[error("bug: {what}")]
+    Bug {
+        /// What cannot be.
+        what: String,
+    },
+}
+
+impl Failure {
+    /// A retry with the usual backoff.
+    pub fn retry(why: impl std::fmt::Display) -> Self {
+        Self::Retry { after: None, why: why.to_string() }
+    }
+
+    /// A retry as soon as the queue will: for lost races.
+    pub fn again(why: impl std::fmt::Display) -> Self {
+        Self::Retry { after: Some(Duration::from_secs(1)), why: why.to_string() }
+    }
+
+    /// A broken invariant.
+    pub fn bug(what: impl std::fmt::Display) -> Self {
+        Self::Bug { what: what.to_string() }
+    }
+
+    /// Its name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "retry",
+            Self::Defer { .. } => "defer",
+            Self::Unknown { .. } => "unknown",
+            Self::Poison { .. } => "poison",
+            Self::Bug { .. } => "bug",
+        }
+    }
+}
+
+impl Verdict {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Already => "already",
+            Self::Resent => "resent",
+        }
+    }
+}

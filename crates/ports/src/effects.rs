@@ -1,0 +1,59 @@
+//! Effects outside, joined to the row: completing the effect and committing the order is one transaction.
+
+use std::future::Future;
+
+use lambda_queue::effect::{EffectKey, EffectRecords, Lease};
+use order::Order;
+
+use crate::StoreError;
+
+/// How a lease ends together with a commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EffectEnd {
+    /// The effect happened, or surely and finally did not; the row has the receipt. Starts the record's time to live.
+    Completed,
+    /// A person has to look. The record is freed and its attempts are counted anew.
+    Parked,
+}
+
+/// What committing an effect found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EffectCommit {
+    /// Record and row are written.
+    Done,
+    /// Nothing is written: the row has moved on; this is it now.
+    Lost(Box<Order>),
+    /// Nothing is written: the lease is somebody else's.
+    LeaseLost,
+}
+
+/// What skipping an effect found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Skip {
+    /// Tombstone and row are written: the effect never ran and never will.
+    Done,
+    /// Nothing is written: the row has moved on.
+    Lost(Box<Order>),
+    /// Nothing is written: the effect was started and has to be settled first.
+    Started,
+}
+
+/// Effect records and what joins them to orders. `idempotency`: GetItem, UpdateItem; `orders`: UpdateItem.
+pub trait Effects: EffectRecords {
+    /// Ends the lease and writes the row's next version: one transaction, conditional on owner and version.
+    fn commit_effect(
+        &self,
+        lease: &Lease,
+        end: EffectEnd,
+        before: &Order,
+        after: &Order,
+    ) -> impl Future<Output = Result<EffectCommit, StoreError>> + Send;
+
+    /// Writes the effect's tombstone and the row's next version, if the effect never started: one transaction.
+    fn skip_effect(
+        &self,
+        key: &EffectKey,
+        before: &Order,
+        after: &Order,
+    ) -> impl Future<Output = Result<Skip, StoreError>> + Send;
+}

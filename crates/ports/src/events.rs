@@ -1,0 +1,141 @@
+//! Order events: one for every version of a row.
+
+use std::future::Future;
+
+use lambda_queue::envelope::{Envelope, rfc3339};
+use order::{EventKind, Order, OrderId, State, TimelineEntry};
+use serde::{Deserialize, Serialize};
+
+use crate::{SOURCE, StoreError};
+
+/// The payload of an order event: what other teams may know. No customer data.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventData {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The version that the event made.
+    pub version: u64,
+    /// What happened; `None` in `orderflow.order.changed.v1`, which is sent where nothing more can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventKind>,
+    /// Where the order stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Minor units, from validation on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_minor: Option<u64>,
+    /// Of the total.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Why it did not end shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Minor units that went back, or are asked back.
+    #[serde(default)]
+    pub refunds_minor: u64,
+}
+
+/// An order event.
+pub type Event = Envelope<EventData>;
+
+/// An event on its way out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publication {
+    /// Which order: the FIFO group.
+    pub order_id: String,
+    /// Which version: with the order the deduplication id.
+    pub version: u64,
+    /// For subscription filters: the event's name, `changed` where there is none.
+    pub event: String,
+    /// The lane, or empty.
+    pub lane: String,
+    /// The CloudEvents type: EventBridge's detail-type.
+    pub kind: String,
+    /// The event as JSON.
+    pub body: String,
+}
+
+impl Publication {
+    /// The event of a row's present version.
+    pub fn of(order: &Order) -> Self {
+        order.last_event().filter(|entry| entry.version == order.version).map_or_else(
+            || Self::changed(&order.order_id.to_string(), order.version),
+            |entry| Self::rendered(order, entry),
+        )
+    }
+
+    fn rendered(order: &Order, entry: &TimelineEntry) -> Self {
+        let kind = format!("orderflow.order.{}.v1", entry.event.name());
+        let event = Event {
+            specversion: "1.0".to_owned(),
+            id: entry.event_id(order.order_id).to_string(),
+            source: SOURCE.to_owned(),
+            kind: kind.clone(),
+            subject: order.order_id.to_string(),
+            time: rfc3339(entry.at_ms),
+            dataschema: Some("urn:orderflow:order-event:v1".to_owned()),
+            datacontenttype: "application/json".to_owned(),
+            data: EventData {
+                order_id: order.order_id,
+                version: order.version,
+                event: Some(entry.event),
+                state: Some(order.state),
+                total_minor: order.total.map(|total| total.amount_minor),
+                currency: Some(order.currency.code().to_owned()),
+                reason: order.reason.as_ref().and_then(|reason| {
+                    serde_json::to_value(reason.code).ok().and_then(|code| code.as_str().map(str::to_owned))
+                }),
+                refunds_minor: order.refunds_minor(),
+            },
+            traceparent: order.traceparent.clone(),
+            correlationid: Some(order.order_id.to_string()),
+            causationid: None,
+            lane: Some(order.lane.name().to_owned()),
+            tenant: Some(order.tenant.as_str().to_owned()),
+        };
+        Self {
+            order_id: order.order_id.to_string(),
+            version: order.version,
+            event: entry.event.name().to_owned(),
+            lane: order.lane.name().to_owned(),
+            kind,
+            body: serde_json::json!(event).to_string(),
+        }
+    }
+
+    /// What is said of a version that this program cannot read: that it is there.
+    pub fn changed(order_id: &str, version: u64) -> Self {
+        let kind = "orderflow.order.changed.v1".to_owned();
+        let body = serde_json::json!({
+            "specversion": "1.0",
+            "id": format!("{order_id}/{version}"),
+            "source": SOURCE,
+            "type": kind,
+            "subject": order_id,
+            "datacontenttype": "application/json",
+            "data": { "order_id": order_id, "version": version },
+            "correlationid": order_id,
+        });
+        Self {
+            order_id: order_id.to_owned(),
+            version,
+            event: "changed".to_owned(),
+            lane: String::new(),
+            kind,
+            body: body.to_string(),
+        }
+    }
+}
+
+/// Publishes order events to the topic and the bus. `sns`: Publish, `events`: PutEvents.
+pub trait PublishEvents {
+    /// One `PublishBatch` and one `PutEvents` of at most ten events, of ten different orders; answers each: published to
+    /// both, or why not.
+    fn publish_events(&self, events: &[Publication]) -> impl Future<Output = Vec<Result<(), String>>> + Send;
+}
+
+/// Keeps events for analytics and audit. `s3`: PutObject.
+pub trait ArchiveEvents {
+    /// Writes one object of JSON lines (gzip). The same key is the same content: a repeat overwrites itself.
+    fn archive_events(&self, key: &str, lines: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -1,0 +1,148 @@
+//! The payment provider: a hold is created unconfirmed, its id kept, then confirmed, captured, cancelled, refunded by id.
+
+use std::future::Future;
+
+use order::{Money, OrderId, PaymentId, PaymentMethod};
+
+use crate::{ProviderError, Terms};
+
+/// What a payment is made of.
+#[derive(Clone, Debug)]
+pub struct NewPayment {
+    /// Metadata at the provider.
+    pub order_id: OrderId,
+    /// What to hold.
+    pub amount: Money,
+    /// What pays.
+    pub method: PaymentMethod,
+}
+
+/// What confirming a payment led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Confirmation {
+    /// The amount is held.
+    Held,
+    /// The issuer said no; the code is the provider's, such as `insufficient_funds`.
+    Declined {
+        /// The provider's code.
+        code: String,
+    },
+    /// The provider wants the customer (3-D Secure).
+    NeedsCustomer,
+}
+
+/// What capturing led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Captured {
+    /// The hold is money.
+    Captured {
+        /// How much.
+        amount: Money,
+    },
+    /// The hold is gone: expired or cancelled.
+    Gone {
+        /// For the order's reason.
+        why: String,
+    },
+}
+
+/// What giving up a hold led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Voided {
+    /// Nothing is held: given up now, or expired before.
+    Voided,
+    /// It had been captured: this cannot be undone by voiding.
+    WasCaptured,
+}
+
+/// Where a payment stands at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PaymentStatus {
+    /// Created, not confirmed: nothing is held.
+    Unconfirmed,
+    /// The confirmation was declined. The code is the provider's.
+    Declined {
+        /// The provider's code.
+        code: String,
+    },
+    /// Waits for the customer (3-D Secure).
+    NeedsCustomer,
+    /// At work: look again later.
+    Processing,
+    /// Held.
+    Held,
+    /// Captured.
+    Captured,
+    /// Cancelled, or the hold expired.
+    Cancelled,
+}
+
+/// A refund at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefundView {
+    /// The provider's id.
+    pub refund_id: String,
+    /// From its metadata: which of the order's refunds it is.
+    pub ordinal: Option<usize>,
+    /// Minor units.
+    pub amount_minor: u64,
+    /// Whether it failed or was cancelled: the money did not go back.
+    pub failed: bool,
+}
+
+/// A payment at the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PaymentView {
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// What it is for.
+    pub amount: Money,
+    /// What was captured.
+    pub captured_minor: u64,
+    /// What went back.
+    pub refunds: Vec<RefundView>,
+}
+
+/// The payment provider. Every call carries an idempotency key and ends within 5 s.
+pub trait Payments {
+    /// What the provider promises.
+    fn payment_terms(&self) -> Terms;
+
+    /// Makes a payment, unconfirmed: it holds nothing yet.
+    fn create_payment(
+        &self,
+        key: &str,
+        payment: &NewPayment,
+    ) -> impl Future<Output = Result<PaymentId, ProviderError>> + Send;
+
+    /// Confirms it: the effect is the hold.
+    fn confirm_payment(
+        &self,
+        key: &str,
+        id: &PaymentId,
+    ) -> impl Future<Output = Result<Confirmation, ProviderError>> + Send;
+
+    /// Captures the whole hold.
+    fn capture_payment(
+        &self,
+        key: &str,
+        id: &PaymentId,
+        amount: Money,
+    ) -> impl Future<Output = Result<Captured, ProviderError>> + Send;
+
+    /// Gives the hold up.
+    fn cancel_payment(&self, key: &str, id: &PaymentId) -> impl Future<Output = Result<Voided, ProviderError>> + Send;
+
+    /// Gives money back. Answers the provider's id.
+    fn refund_payment(
+        &self,
+        key: &str,
+        id: &PaymentId,
+        order_id: OrderId,
+        ordinal: usize,
+        amount: Money,
+    ) -> impl Future<Output = Result<String, ProviderError>> + Send;
+
+    /// Where the payment stands, with all its refunds. Never by search: it lags.
+    fn look_up_payment(&self, id: &PaymentId) -> impl Future<Output = Result<PaymentView, ProviderError>> + Send;
+}
