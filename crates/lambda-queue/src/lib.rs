@@ -13,6 +13,7 @@ pub mod meter;
 pub mod metrics;
 pub mod ports;
 pub mod retry;
+pub mod serve;
 
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Done, Failure, Verdict};

@@ -64,8 +64,9 @@ impl fmt::Display for Currency {
 }
 
 /// An amount in minor units (cents for USD, yen for JPY) of one currency.
+///
+/// Reads over fields that it does not know, as every part of a stored row does; the API refuses them in types of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Money {
     /// Integer minor units.
     pub amount_minor: u64,

@@ -109,6 +109,11 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
     match (outcome, order.state) {
         // Decided by the commit itself: late, they are another copy's loss.
         (Outcome::Valid { .. }, Accepted) if cancel => change.cancelled(),
+        (Outcome::Valid { prices, total }, Accepted)
+            if prices.len() != order.lines.len() || total.currency != order.currency =>
+        {
+            change.bug("it was priced otherwise than line by line in its currency")
+        }
         (Outcome::Valid { prices, total }, Accepted) => change.to(Validated, |row| {
             row.lines.iter_mut().zip(prices).for_each(|(line, price)| line.price = Some(price.clone()));
             row.total = Some(*total);
@@ -138,6 +143,10 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
         (Outcome::Authorized(payment), Validated) if cancel => {
             change.undo_with(Voiding, &customer_cancelled(), |row| row.payment = Some(payment.clone()))
         }
+        // What is given back may be any amount; what leads on is the total, or it is not this order's.
+        (Outcome::Authorized(payment), Validated) if Some(payment.amount) != order.total => {
+            change.bug("another amount than its total was authorized")
+        }
         (Outcome::Authorized(payment), Validated) => change.to(Authorized, |row| row.payment = Some(payment.clone())),
         (Outcome::Authorized(payment), _) => known(order, order.payment.as_ref() == Some(payment), "it was authorized"),
 
@@ -148,6 +157,9 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
 
         (Outcome::Captured(capture), Reserved) if cancel => {
             change.undo_with(Releasing, &customer_cancelled(), |row| row.capture = Some(capture.clone()))
+        }
+        (Outcome::Captured(capture), Reserved) if Some(capture.amount) != order.total => {
+            change.bug("another amount than its total was captured")
         }
         (Outcome::Captured(capture), Reserved) => change.to(Paid, |row| row.capture = Some(capture.clone())),
         (Outcome::Captured(capture), _) => known(order, order.capture.as_ref() == Some(capture), "it was captured"),
@@ -208,6 +220,10 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
         }
 
         // Cancel: the step that holds the state's effect found that it never started.
+        (Outcome::Skipped, Shipped) if order.timeline.iter().any(|entry| entry.event == EventKind::CancelRefused) => {
+            // A shipment that won the race against the skip has cleared the flag.
+            Ok(Next::Absorbed)
+        }
         (Outcome::Skipped, _) if !cancel => change.bug("a cancelled step was skipped"),
         (Outcome::Skipped, Accepted | Validated) => change.cancelled(),
         (Outcome::Skipped, Authorized) => change.undo(Voiding, &customer_cancelled()),
@@ -220,7 +236,7 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
         }
         (Outcome::CancelRequested, _) => Ok(Next::Absorbed),
         (Outcome::RefundRequested { amount_minor, key_hash, fingerprint, reason }, Shipped)
-            if order.refund_allowed(*amount_minor).is_ok() =>
+            if order.refund_allowed(*amount_minor).is_ok() && !order.has_refund(key_hash) =>
         {
             change.event(Shipped, EventKind::RefundRequested, |row| {
                 row.refunds.push(Refund {
@@ -293,6 +309,12 @@ impl Order {
             | State::Refunding
             | State::Cancelled => Ok(()),
         }
+    }
+
+    /// Whether a refund was asked for with this key already. Two requests with one key may race each other to the row:
+    /// the one that loses finds the other's refund there.
+    pub fn has_refund(&self, key_hash: &Fingerprint) -> bool {
+        self.refunds.iter().any(|refund| refund.key_hash.as_ref() == Some(key_hash))
     }
 
     /// Whether so many minor units may be asked back.

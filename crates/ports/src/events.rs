@@ -64,7 +64,14 @@ impl Publication {
         )
     }
 
+    /// The whole story again, one event a version, told from the row. What the row no longer knows of an old version
+    /// (the state then) is left out; ids are those of the first time.
+    pub fn story_of(order: &Order) -> Vec<Self> {
+        order.timeline.iter().map(|entry| Self::rendered(order, entry)).collect()
+    }
+
     fn rendered(order: &Order, entry: &TimelineEntry) -> Self {
+        let present = entry.version == order.version;
         let kind = format!("orderflow.order.{}.v1", entry.event.name());
         let event = Event {
             specversion: "1.0".to_owned(),
@@ -77,9 +84,9 @@ impl Publication {
             datacontenttype: "application/json".to_owned(),
             data: EventData {
                 order_id: order.order_id,
-                version: order.version,
+                version: entry.version,
                 event: Some(entry.event),
-                state: Some(order.state),
+                state: present.then_some(order.state),
                 total_minor: order.total.map(|total| total.amount_minor),
                 currency: Some(order.currency.code().to_owned()),
                 reason: order.reason.as_ref().and_then(|reason| {
@@ -95,7 +102,7 @@ impl Publication {
         };
         Self {
             order_id: order.order_id.to_string(),
-            version: order.version,
+            version: entry.version,
             event: entry.event.name().to_owned(),
             lane: order.lane.name().to_owned(),
             kind,

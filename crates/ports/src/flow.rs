@@ -73,6 +73,18 @@ pub async fn settle<P: CommitOrder + Clock>(
     Err(Failure::again("the row changed under every try"))
 }
 
+/// Ends a step that a cancel came before and that has no effect outside: one commit, on the row as it was read. A row
+/// that changed meanwhile has to be read again, as the effect may have started.
+pub async fn skip<P: CommitOrder + Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Result<Done, Failure> {
+    let Next::Changed(after) = transition(order, &Outcome::Skipped, ports.now_ms()).map_err(bug)? else {
+        return Ok(Done::already());
+    };
+    match ports.commit_order(order, &after).await? {
+        Commit::Done => Ok(Done::now(owed(ports, &after, causation))),
+        Commit::Lost(_) => Err(Failure::again("the row changed")),
+    }
+}
+
 /// An outcome that cannot have happened, as a failure.
 pub fn bug(bug: Bug) -> Failure {
     Failure::bug(bug)

@@ -18,7 +18,7 @@ pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{Case, CaseClass, OpenCase};
 pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
 pub use events::{ArchiveEvents, Event, EventData, Publication, PublishEvents};
-pub use flow::{Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, due, owed, park, run_effect, settle, time_for_call};
+pub use flow::{Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, due, owed, park, run_effect, settle, skip, time_for_call};
 pub use mail::{ClaimOnce, Mail, Once, SendMail};
 pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
 pub use orders::{

@@ -1,1 +1,62 @@
-//! archive-events
+//! Keeps every order event for analytics and audit. Consumes order events in large batches, emits one gzip object of JSON
+//! lines a batch: `events/date=2026-11-23/hour=09/<hash of the batch>.ndjson.gz`.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use futures::FutureExt;
+use lambda_queue::batch::{Invocation, Unanswerable};
+use lambda_queue::envelope::rfc3339;
+use lambda_queue::{Batch, Clock, Done, Failure, Queue, Random};
+use ports::ArchiveEvents;
+use sha2::{Digest, Sha256};
+
+/// What this step may touch: its IAM role grants exactly this.
+pub trait Ports: ArchiveEvents + Clock {}
+impl<P: ArchiveEvents + Clock> Ports for P {}
+
+/// Takes one batch of the archive queue: all of its events in one object, acknowledged together; what is no JSON is
+/// poison by itself.
+///
+/// Idempotent: the object's key is a hash of the batch's message ids, so the same batch overwrites itself; an event that
+/// comes in two batches is in two objects, with the same id.
+pub async fn handle<P: Ports + Random + Queue>(
+    batch: &Batch<'_, P>,
+    event: SqsEvent,
+    invocation: Invocation,
+) -> Result<SqsBatchResponse, Unanswerable> {
+    let bodies = event.records.iter().filter_map(|record| record.body.as_deref());
+    let lines: Vec<String> = bodies.filter_map(line).collect();
+    let key = key(&event, batch.ports.now_ms());
+    let written =
+        async { if lines.is_empty() { Ok(()) } else { batch.ports.archive_events(&key, &lines).await } }.shared();
+    batch
+        .run(event, invocation, |record| {
+            let written = written.clone();
+            async move {
+                if line(&record.body).is_none() {
+                    return Err(Failure::Poison { reason: "not a JSON object".to_owned() });
+                }
+                written.await.map_err(Failure::from)?;
+                Ok(Done::now(Vec::new()))
+            }
+        })
+        .await
+}
+
+/// The body as one line of JSON.
+fn line(body: &str) -> Option<String> {
+    let value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body).ok()?;
+    Some(serde_json::Value::Object(value).to_string())
+}
+
+fn key(event: &SqsEvent, now_ms: u64) -> String {
+    let mut hash = Sha256::new();
+    for id in event.records.iter().filter_map(|record| record.message_id.as_deref()) {
+        hash.update(id.as_bytes());
+        hash.update(b"\n");
+    }
+    let hash: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let now = rfc3339(now_ms);
+    let (date, time) = now.split_once('T').unwrap_or((&now, ""));
+    let hour: String = time.chars().take(2).collect();
+    format!("events/date={date}/hour={hour}/{hash}.ndjson.gz")
+}

@@ -1,1 +1,68 @@
-//! notify-customer
+//! Mails the customer the story of an order, in order, each mail at most once. Consumes order events from
+//! `notify.fifo`, emits mail.
+
+use lambda_queue::envelope::split_version;
+use lambda_queue::{Clock, Done, Failure, Record};
+use ports::{ClaimOnce, Event, LoadOrder, Mail, Once, ProviderError, SendMail};
+
+/// What this step may touch: its IAM role grants exactly this.
+pub trait Ports: LoadOrder + ClaimOnce + SendMail + Clock {}
+impl<P: LoadOrder + ClaimOnce + SendMail + Clock> Ports for P {}
+
+/// Renders the mail of an event; `None` for events that nobody is written about.
+pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
+
+/// Takes one event of the notify queue.
+///
+/// At most once: the claim `mail#<order>#<version>` goes before the mail and comes back only where the service surely
+/// did not take it. A mail whose answer was lost is never sent again.
+pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Result<Done, Failure> {
+    let event = parse(&record.body)?;
+    let Some(kind) = event.data.event else { return Ok(Done::already()) };
+    let Some(order) = ports.load_order(event.data.order_id).await? else {
+        return Err(Failure::Poison { reason: "no such order".to_owned() });
+    };
+    // Erased since: there is nobody to write to.
+    let Some(email) = &order.email else { return Ok(Done::already()) };
+    let Some(mail) = render(&order, kind) else { return Ok(Done::already()) };
+    let claim = format!("mail#{}#{}", order.order_id, event.data.version);
+    if ports.claim_once(&claim).await? == Once::Taken {
+        return Ok(Done::already());
+    }
+    match ports.send_mail(email, &mail).await {
+        Ok(message_id) => {
+            // The mail is out whether or not its record says so: the claim alone keeps it from going twice.
+            if let Err(error) = ports.claim_done(&claim, &message_id).await {
+                tracing::warn!(order_id = %order.order_id, %error, "the mail's record was not completed");
+            }
+            tracing::info!(order_id = %order.order_id, event = %kind, mail_id = message_id, "mail sent");
+            Ok(Done::now(Vec::new()))
+        }
+        Err(ProviderError::NotRun { retry_after, why }) => {
+            ports.unclaim(&claim).await?;
+            Err(Failure::Retry { after: retry_after, why })
+        }
+        Err(ProviderError::Unknown { why }) => {
+            tracing::warn!(order_id = %order.order_id, event = %kind, why, "the mail may not have left; not sent again");
+            Ok(Done::now(Vec::new()))
+        }
+        Err(ProviderError::Refused { why } | ProviderError::WrongState { why }) => {
+            ports.unclaim(&claim).await?;
+            Err(Failure::Poison { reason: format!("the mail was refused: {why}") })
+        }
+    }
+}
+
+fn parse(body: &str) -> Result<Event, Failure> {
+    let poison = |reason: String| Failure::Poison { reason };
+    let event: Event = serde_json::from_str(body).map_err(|error| {
+        poison(format!("not an order event ({:?} error at column {})", error.classify(), error.column()))
+    })?;
+    match split_version(&event.kind) {
+        Some((name, 1)) if name.starts_with("orderflow.order.") => Ok(event),
+        Some((name, version)) if name.starts_with("orderflow.order.") => {
+            Err(poison(format!("version {version} of an order event is not known here")))
+        }
+        Some(_) | None => Err(poison("not an order event".to_owned())),
+    }
+}

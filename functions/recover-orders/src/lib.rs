@@ -1,1 +1,147 @@
-//! recover-orders
+//! Sends again what orders owe that nobody moved in time. Runs on a schedule, emits whatever command each order owes.
+
+use lambda_queue::{Clock, Failure, Outgoing};
+use order::{Order, OrderId};
+use ports::{CaseClass, CommitOrder, FindDue, LoadOrder, OpenCase, SendCommands, owed, park};
+use serde::Serialize;
+
+/// What this step may touch: its IAM role grants exactly this.
+pub trait Ports: FindDue + LoadOrder + CommitOrder + OpenCase + SendCommands + Clock {}
+impl<P: FindDue + LoadOrder + CommitOrder + OpenCase + SendCommands + Clock> Ports for P {}
+
+/// Shards of the index of open orders.
+const SHARDS: u16 = 16;
+/// Orders of one shard in one run: with the shards and the schedule the global rate, 800 a minute.
+const PER_SHARD: u32 = 50;
+/// Nudges without a new version before a case is opened.
+const MAX_NUDGES: u32 = 10;
+/// The first wait after a nudge, milliseconds; it doubles up to [`LONGEST_MS`].
+const FIRST_MS: u64 = 60_000;
+/// 15 minutes.
+const LONGEST_MS: u64 = 15 * 60_000;
+/// Entries of one `SendMessageBatch`.
+const BATCH: usize = 10;
+/// Nothing is started with less than this left, milliseconds.
+const KEPT_MS: u64 = 3_000;
+
+/// What a run did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Recovered {
+    /// Rows that were due.
+    pub due: u64,
+    /// Commands sent again.
+    pub sent: u64,
+    /// Orders parked with a case.
+    pub parked: u64,
+    /// Rows that had moved on, or whose command could not be sent: the next run looks again.
+    pub left: u64,
+}
+
+/// One run over all shards, until the deadline (UTC milliseconds) is near.
+///
+/// Idempotent: a command is the same message however often it is sent. `due_at` moves only after the send, so a run that
+/// dies in between sends once more.
+pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, Failure> {
+    let mut done = Recovered::default();
+    for shard in 0..SHARDS {
+        let now_ms = ports.now_ms();
+        if now_ms.saturating_add(KEPT_MS) > deadline_ms {
+            tracing::warn!(shard, "out of time: the next run goes on");
+            break;
+        }
+        let mut nudges = Vec::new();
+        for id in ports.find_due(shard, now_ms, PER_SHARD).await? {
+            done.due += 1;
+            // The index lags: only the row says whether it is still due.
+            let Some(order) = ports.load_order(id).await? else {
+                done.left += 1;
+                continue;
+            };
+            if order.due_at.is_none_or(|due_at| due_at > now_ms) {
+                done.left += 1;
+            } else if order.nudges >= MAX_NUDGES {
+                let why = format!("{MAX_NUDGES} nudges moved nothing");
+                let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
+                if parked { done.parked += 1 } else { done.left += 1 }
+            } else {
+                nudges.extend(owed(ports, &order, None).into_iter().map(|message| (order.clone(), message)));
+            }
+        }
+        let asked = nudges.len() as u64;
+        let sent = send(ports, nudges).await?;
+        done.sent += sent;
+        done.left += asked.saturating_sub(sent);
+    }
+    Ok(done)
+}
+
+/// Sends commands, grouped by queue, and moves the `due_at` of each that was taken. Answers how many were.
+async fn send(ports: &impl Ports, nudges: Vec<(Order, Outgoing)>) -> Result<u64, Failure> {
+    let mut by_queue: std::collections::BTreeMap<String, Vec<(Order, Outgoing)>> = std::collections::BTreeMap::new();
+    for (order, message) in nudges {
+        by_queue.entry(message.queue.clone()).or_default().push((order, message));
+    }
+    let mut sent = 0;
+    for (queue, nudges) in by_queue {
+        for chunk in nudges.chunks(BATCH) {
+            let messages: Vec<Outgoing> = chunk.iter().map(|(_, message)| message.clone()).collect();
+            let results = ports.send(&queue, &messages).await;
+            for ((order, _), result) in chunk.iter().zip(results) {
+                match result {
+                    Ok(()) => {
+                        let due_at_ms = ports.now_ms().saturating_add(wait_ms(order.nudges));
+                        // Not ours any more if the version changed: then it moved, which was the purpose.
+                        let still = ports.postpone(order, due_at_ms, order.nudges.saturating_add(1)).await?;
+                        tracing::info!(order_id = %order.order_id, version = order.version, nudges = order.nudges, still, "nudged");
+                        sent += 1;
+                    }
+                    Err(why) => tracing::warn!(order_id = %order.order_id, why, "not sent: the next run tries again"),
+                }
+            }
+        }
+    }
+    Ok(sent)
+}
+
+fn wait_ms(nudges: u32) -> u64 {
+    (FIRST_MS << nudges.min(10)).min(LONGEST_MS)
+}
+
+/// What a nudge by hand led to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nudged {
+    /// What it owes is sent.
+    Sent,
+    /// It owes nothing.
+    NothingOwed,
+    /// There is no such order.
+    Unknown,
+}
+
+/// Sends what one order owes, now. A parked order is let go on first. For operators.
+pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
+    let Some(order) = ports.load_order(id).await? else { return Ok(Nudged::Unknown) };
+    let messages = if order.parked.is_some() {
+        ports::settle(ports, order, &order::Outcome::Resumed, None).await?.owes
+    } else {
+        owed(ports, &order, None)
+    };
+    let Some(message) = messages.first() else { return Ok(Nudged::NothingOwed) };
+    for result in ports.send(&message.queue, &messages).await {
+        result.map_err(Failure::retry)?;
+    }
+    Ok(Nudged::Sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_quarter_of_an_hour() {
+        let waits: Vec<u64> = (0..7).map(|nudges| wait_ms(nudges) / 60_000).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 15, 15, 15]);
+        assert_eq!(wait_ms(u32::MAX), LONGEST_MS);
+    }
+}

@@ -1,2 +1,36 @@
-//! recover-orders
-fn main() {}
+//! Wires recover-orders: AWS, the step.
+
+use lambda_queue::Clock;
+use lambda_queue::logging;
+use lambda_queue::meter::Meter;
+use lambda_queue::metrics::Document;
+use lambda_queue::serve::Invocations;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use platform::Aws;
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    logging::init();
+    let aws = Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let (aws, invocations) = (&aws, &Invocations::default());
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
+        let invocation = invocations.next(&event.context);
+        let started_ms = aws.now_ms();
+        let meter = Meter::default();
+        let done = meter.around(recover_orders::recover(aws, invocation.deadline_ms)).await.map_err(Error::from)?;
+        let now_ms = aws.now_ms();
+        Document::new("invocation finished")
+            .dimension("function", "recover-orders")
+            .metric("due", "Count", done.due)
+            .metric("nudged", "Count", done.sent)
+            .metric("parked", "Count", done.parked)
+            .metric("duration_ms", "Milliseconds", now_ms.saturating_sub(started_ms))
+            .property("request_id", invocation.request_id.as_str())
+            .property("calls", json!(meter.calls()))
+            .property("cold_start", invocation.cold_start)
+            .emit(now_ms);
+        Ok::<Value, Error>(json!(done))
+    }))
+    .await
+}

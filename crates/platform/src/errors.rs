@@ -1,0 +1,35 @@
+//! What an SDK error says about whether the call was done.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use ports::StoreError;
+
+/// The service's code and message, or the kind of failure. Holds nothing of the request.
+pub(crate) fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
+    match error.as_service_error() {
+        Some(service) => {
+            format!("{}: {}", service.code().unwrap_or("unnamed error"), service.message().unwrap_or_default())
+        }
+        None => match error {
+            SdkError::TimeoutError(_) => "timeout".to_owned(),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout while connecting".to_owned(),
+            SdkError::DispatchFailure(failure) => {
+                format!("no answer: {:?}", failure.as_connector_error().map(ToString::to_string).unwrap_or_default())
+            }
+            SdkError::ResponseError(_) => "an answer that cannot be read".to_owned(),
+            SdkError::ConstructionFailure(_) | SdkError::ServiceError(_) | _ => format!("{error}"),
+        },
+    }
+}
+
+/// Whether it surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
+pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
+    let said = text(error);
+    let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
+    if matches!(error, SdkError::ConstructionFailure(_)) || refused {
+        StoreError::NotDone(said)
+    } else {
+        StoreError::Unknown(said)
+    }
+}
