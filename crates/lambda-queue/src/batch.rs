@@ -122,7 +122,8 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         let mut slots = slots(event, of.deadline_ms)?;
         invocation_meter
             .around(async {
-                self.handle_all(&mut slots, fifo, of.deadline_ms, &handler).await;
+                // Boxed here and there: a handler over the SDK nests futures deeper than the compiler likes to lay out.
+                Box::pin(self.handle_all(&mut slots, fifo, of.deadline_ms, &handler)).await;
                 if fifo {
                     fail_followers(&mut slots);
                 }
@@ -157,7 +158,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             let finished = finished.clone();
             async move {
                 for (at, record, meter) in line {
-                    let guarded = AssertUnwindSafe(meter.around(handler(record))).catch_unwind();
+                    let guarded = AssertUnwindSafe(Box::pin(meter.around(Box::pin(handler(record))))).catch_unwind();
                     let result = guarded.await.unwrap_or_else(|panic| Err(Failure::bug(panic_text(&*panic))));
                     let stop = matches!(&result, Err(failure) if !matches!(failure, Failure::Poison { .. }));
                     // The receiver outlives the driver, so this cannot fail.

@@ -37,7 +37,7 @@ where
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
         let invocation = invocations.next(&event.context);
         let answer: Result<SqsBatchResponse, Error> =
-            batch.run(event.payload, invocation, handler).await.map_err(Error::from);
+            Box::pin(batch.run(event.payload, invocation, handler)).await.map_err(Error::from);
         answer
     }))
     .await

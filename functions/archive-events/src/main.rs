@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let (batch, invocations) = (&batch, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
         let invocation = invocations.next(&event.context);
-        archive_events::handle(batch, event.payload, invocation).await.map_err(Error::from)
+        Box::pin(archive_events::handle(batch, event.payload, invocation)).await.map_err(Error::from)
     }))
     .await
 }

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     let (aws, invocations) = (&aws, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
         let invocation = invocations.next(&event.context);
-        publish_events::handle(aws, event.payload, &invocation).await.map_err(Error::from)
+        Box::pin(publish_events::handle(aws, event.payload, &invocation)).await.map_err(Error::from)
     }))
     .await
 }

@@ -18,7 +18,8 @@ async fn main() -> Result<(), Error> {
         let invocation = invocations.next(&event.context);
         let started_ms = aws.now_ms();
         let meter = Meter::default();
-        let done = meter.around(recover_orders::recover(aws, invocation.deadline_ms)).await.map_err(Error::from)?;
+        let done =
+            meter.around(Box::pin(recover_orders::recover(aws, invocation.deadline_ms))).await.map_err(Error::from)?;
         let now_ms = aws.now_ms();
         Document::new("invocation finished")
             .dimension("function", "recover-orders")
