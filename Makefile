@@ -1,0 +1,111 @@
+# Orderflow. `make` alone lists what there is to make.
+#
+# Everything is kept in this folder: the Python tools in .venv, what is compiled in target, state of the local stack in
+# .local. Nothing needs to be configured.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+# Named by what it was installed from, so that a changed pin installs again.
+STAMP := $(VENV)/.installed-$(firstword $(shell cksum requirements.txt | tr ' ' '-'))
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+export PATH := $(VENV)/bin:$(PATH)
+# One target for cargo, cargo-lambda and SAM: they share one build, and none tries to download another target.
+export CARGO_BUILD_TARGET := $(HOST)
+export CARGO_LAMBDA_COMPILER := cargo
+export RUSTUP_DIST_SERVER := http://127.0.0.1:9
+# No SDK or tool looks for an account, a profile or an instance that is not there.
+export AWS_EC2_METADATA_DISABLED := true
+export AWS_REGION := us-east-1
+export AWS_DEFAULT_REGION := us-east-1
+export AWS_ACCESS_KEY_ID := 000000000000
+export AWS_SECRET_ACCESS_KEY := local
+export AWS_CONFIG_FILE := $(CURDIR)/.local/no-aws-config
+export AWS_SHARED_CREDENTIALS_FILE := $(CURDIR)/.local/no-aws-credentials
+unexport AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL
+export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
+
+FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
+             publish-events recover-orders
+BIN := target/$(HOST)/debug
+CARGO_QUIET := $(if $(V),,--quiet)
+
+# make run
+ORDERS ?= 200
+RATE ?= 10
+SEED ?= 1
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  Settings: ORDERS=$(ORDERS) RATE=$(RATE) SEED=$(SEED) for run, STACK=--plain for run and up (ministack as it comes), V=1 shows cargo's output"
+
+.PHONY: setup
+setup: $(STAMP) ## Install the pinned tools into .venv
+
+$(STAMP): requirements.txt
+	@command -v cargo >/dev/null || { echo "error: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "error: Python 3.10 or newer is needed; make PYTHON=python3.11 uses another one" >&2; exit 1; }
+	@echo "installing the pinned tools into .venv"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@PIP_CACHE_DIR=$(VENV)/.pip-cache $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --no-deps -r requirements.txt
+	@mkdir -p .local/sam
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+.PHONY: build
+build: ## Compile everything (dev profile)
+	@cargo build --locked --workspace --all-targets $(CARGO_QUIET)
+
+.PHONY: tools
+tools:
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow --bins
+
+.PHONY: up
+up: setup tools ## Start the local stack and leave it running
+	@$(BIN)/orderflow stack up --no-build $(STACK)
+
+.PHONY: down
+down: ## Stop the local stack
+	@test ! -x $(BIN)/orderflow || $(BIN)/orderflow stack down
+
+.PHONY: status
+status: tools ## Show the local stack: processes, addresses, queues
+	@$(BIN)/orderflow stack status
+
+.PHONY: run
+run: setup ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests --bins
+	@$(BIN)/orderflow-run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(STACK)
+
+.PHONY: test
+test: setup lint ## Formatting, lints, every test
+	@cargo test --locked --workspace $(CARGO_QUIET)
+	@python -m pytest -q -p no:cacheprovider tests
+
+.PHONY: fmt
+fmt: ## Format the code
+	@cargo fmt --all
+
+.PHONY: lint
+lint: setup ## Formatting and lints, warnings denied
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets $(CARGO_QUIET) -- -D warnings
+
+.PHONY: watch
+watch: setup ## Serve the functions with cargo-lambda on port WATCH_PORT, rebuilt as they change
+	@cargo lambda watch --skip-target-check --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT)
+
+WATCH_PORT ?= 9000
+
+.PHONY: clean
+clean: down ## Stop the local stack and remove what was compiled and kept
+	@rm -rf target .local .aws-sam

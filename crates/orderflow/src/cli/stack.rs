@@ -1,0 +1,160 @@
+//! `orderflow stack up|down|status`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output;
+use crate::stack::{self, Launcher, Options, Status};
+
+/// The local stack.
+#[derive(Debug, Subcommand)]
+pub(super) enum StackCommand {
+    /// Start ministack and the sandbox, deploy the template, seed the catalogue; leaves them running
+    Up(Up),
+    /// Stop what `up` started
+    Down(Place),
+    /// Show processes, addresses and queues
+    Status(Place),
+}
+
+/// Which stack.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// State folder; several stacks run side by side from several folders [default: .local in the project]
+    #[arg(long, value_name = "FOLDER", env = "ORDERFLOW_STACK_DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// How to start it.
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    place: Place,
+    /// CloudFormation stack name
+    #[arg(long, default_value = "orderflow")]
+    name: String,
+    /// Start ministack as it comes, without the patches of tools/ministack/launch.py
+    #[arg(long)]
+    plain: bool,
+    /// Deploy what is compiled already
+    #[arg(long)]
+    no_build: bool,
+    /// Another value for a template parameter, as Name=Value
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = name_value)]
+    parameters: Vec<(String, String)>,
+}
+
+fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected Name=Value".to_owned()),
+    }
+}
+
+impl Place {
+    pub(super) fn dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(Options::discover()?.dir),
+        }
+    }
+}
+
+pub(super) async fn run(command: StackCommand, json: bool) -> anyhow::Result<()> {
+    match command {
+        StackCommand::Up(up) => run_up(up, json).await,
+        StackCommand::Down(place) => {
+            let dir = place.dir()?;
+            let found = stack::down(&dir)?;
+            if json {
+                println!("{}", serde_json::json!({ "stopped": found }));
+            } else if found {
+                println!("stopped; logs and ledger stay in {}", dir.display());
+            } else {
+                println!("no stack is running from {}", dir.display());
+            }
+            Ok(())
+        }
+        StackCommand::Status(place) => {
+            let dir = place.dir()?;
+            let Some(status) = stack::status(&dir).await? else {
+                bail!("no stack in {}; start one with `make up` or `orderflow stack up`", dir.display());
+            };
+            if json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                print_status(&status);
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn run_up(up: Up, json: bool) -> anyhow::Result<()> {
+    let mut options = Options::discover()?;
+    if let Some(dir) = up.place.dir {
+        options.dir = dir;
+    }
+    options.stack_name = up.name;
+    options.launcher = if up.plain { Launcher::Plain } else { Launcher::Patched };
+    options.compile = !up.no_build;
+    options.parameters = up.parameters;
+    // With --json the result alone goes to stdout.
+    options.progress = Arc::new(|line| eprintln!("{line}"));
+
+    let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let stack = tokio::select! {
+        stack = stack::up(&options) => stack?,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted; what was started is stopped"),
+        _ = terminated.recv() => bail!("terminated; what was started is stopped"),
+    };
+    let info = stack.detach();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&info)?);
+    } else {
+        println!("API       {}", info.api_url);
+        println!("AWS       {}   (AWS_ENDPOINT_URL)", info.endpoint);
+        println!("sandbox   {}   (payment, carrier, tokens)", info.sandbox_url);
+        println!("mail      {}/_ministack/ses/messages", info.endpoint);
+        println!("stop it   make down");
+    }
+    Ok(())
+}
+
+fn print_status(status: &Status) {
+    let running = |yes: bool| if yes { "running" } else { "gone" };
+    let info = &status.info;
+    let mut table = output::table();
+    table.add_row(["stack", &info.stack_name]);
+    table.add_row([
+        "ministack",
+        &format!("{} (pid {}, {})", running(status.ministack_running), info.ministack_pid, info.launcher),
+    ]);
+    table.add_row(["sandbox", &format!("{} (pid {})", running(status.sandbox_running), info.sandbox_pid)]);
+    table.add_row(["API", &info.api_url]);
+    table.add_row(["AWS", &info.endpoint]);
+    table.add_row(["sandbox address", &info.sandbox_url]);
+    table.add_row(["ledger", &info.ledger.display().to_string()]);
+    for (name, value) in &info.outputs {
+        table.add_row([name, value]);
+    }
+    println!("{table}");
+    if status.queues.is_empty() {
+        return;
+    }
+    let mut table = output::table();
+    table.set_header(["queue", "visible", "in flight", "delayed"]);
+    for queue in &status.queues {
+        table.add_row([
+            queue.name.clone(),
+            queue.visible.to_string(),
+            queue.in_flight.to_string(),
+            queue.delayed.to_string(),
+        ]);
+    }
+    println!("{table}");
+}

@@ -1,0 +1,86 @@
+//! What runs, and what waits in the queues.
+
+use std::path::Path;
+
+use anyhow::Context;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde::Serialize;
+
+use super::{Clients, StackInfo};
+
+/// The state of a local stack.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Where everything is.
+    #[serde(flatten)]
+    pub info: StackInfo,
+    /// Whether ministack is there.
+    pub ministack_running: bool,
+    /// Whether the sandbox is there.
+    pub sandbox_running: bool,
+    /// Every queue; empty when ministack is not there.
+    pub queues: Vec<QueueDepth>,
+}
+
+/// How much a queue holds, approximately as ever.
+#[derive(Debug, Serialize)]
+pub struct QueueDepth {
+    /// The queue's name.
+    pub name: String,
+    /// Messages that wait.
+    pub visible: u64,
+    /// Messages that were received and are neither deleted nor visible again.
+    pub in_flight: u64,
+    /// Messages that wait for their delay.
+    pub delayed: u64,
+}
+
+/// Looks at the stack whose state is in `dir`; `None` when there is none.
+///
+/// # Errors
+/// When ministack is there but does not answer.
+pub async fn status(dir: &Path) -> anyhow::Result<Option<Status>> {
+    let Some(info) = StackInfo::load(dir)? else { return Ok(None) };
+    let ministack_running = info.ministack().is_running();
+    let sandbox_running = info.sandbox().is_running();
+    let queues = if ministack_running {
+        queue_depths(&Clients::new(&info.endpoint), &info.stack_name).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Status { info, ministack_running, sandbox_running, queues }))
+}
+
+/// The depths of all queues of a stack, by name.
+pub(crate) async fn queue_depths(clients: &Clients, stack_name: &str) -> anyhow::Result<Vec<QueueDepth>> {
+    let prefix = format!("{stack_name}-");
+    let mut depths = Vec::new();
+    let mut pages = clients.sqs.list_queues().queue_name_prefix(&prefix).max_results(100).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for url in page.context("the queues cannot be listed")?.queue_urls() {
+            depths.push(queue_depth(clients, url).await?);
+        }
+    }
+    depths.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(depths)
+}
+
+async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth> {
+    let answer = clients
+        .sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::All)
+        .send()
+        .await
+        .with_context(|| format!("{url} cannot be read"))?;
+    let count = |name: QueueAttributeName| {
+        answer.attributes().and_then(|all| all.get(&name)).and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    Ok(QueueDepth {
+        name: url.rsplit('/').next().unwrap_or(url).to_owned(),
+        visible: count(QueueAttributeName::ApproximateNumberOfMessages),
+        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+    })
+}

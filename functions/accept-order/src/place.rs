@@ -1,0 +1,102 @@
+//! `POST /orders`.
+
+use http::{HeaderName, StatusCode, header};
+use lambda_queue::Outgoing;
+use order::{Lane, NewOrder, Order, OrderId};
+use ports::{Accepted, owed};
+
+use crate::answer::Answer;
+use crate::auth::Caller;
+use crate::problem::{Code, Problem};
+use crate::request::PlaceOrder;
+use crate::wait::until_decided;
+use crate::{Ports, Request, headers, json, view};
+
+/// Longest `Prefer: wait`, seconds.
+const MAX_WAIT_S: u64 = 20;
+
+/// Accepts an order: one conditional put of its row, whose id is the request's own. Then its first command leaves, as
+/// best it can; the row's `due_at` stands behind it.
+///
+/// Idempotency: a repeat (tenant, customer and Idempotency-Key) answers from its row and sends again what that owes;
+/// with another body it is 422. Errors: 503 where the row's write failed or is unknown.
+pub async fn place(
+    ports: &impl Ports,
+    caller: &Caller,
+    request: &Request,
+    deadline_ms: u64,
+) -> Result<Answer, Problem> {
+    let key = headers::idempotency_key(request.headers())?;
+    let body = json::parse(headers::json_body(request.headers(), request.body())?)?;
+    let asked = PlaceOrder::read(&body)?;
+    let wait_s = headers::prefer_wait(request.headers()).map(|seconds| seconds.min(MAX_WAIT_S));
+    let new = NewOrder {
+        order_id: OrderId::derive(&caller.tenant, &caller.customer, &key),
+        tenant: caller.tenant.clone(),
+        customer: caller.customer.clone(),
+        lane: lane(asked.lane, caller.max_lane)?,
+        fingerprint: asked.fingerprint,
+        lines: asked.lines,
+        currency: asked.currency,
+        expected_total: asked.expected_total,
+        ship_to: asked.ship_to,
+        email: asked.email,
+        payment_method: asked.payment_method,
+        traceparent: Some(headers::traceparent(request.headers(), ports)),
+    };
+    let order = accept(ports, Order::accept(new, ports.now_ms())).await?;
+    send_owed(ports, &order).await;
+    answer(ports, order, wait_s, deadline_ms).await
+}
+
+/// The new row, or the row of the request that this one repeats.
+async fn accept(ports: &impl Ports, order: Order) -> Result<Order, Problem> {
+    match ports.accept_order(&order).await {
+        Ok(Accepted::New) => Ok(order),
+        Ok(Accepted::Known(row)) if row.fingerprint == order.fingerprint => Ok(*row),
+        Ok(Accepted::Known(_)) => Err(reused().of(order.order_id)),
+        Err(error) => Err(Problem::unaccepted(&error).of(order.order_id)),
+    }
+}
+
+/// The key was used before, with another body.
+pub fn reused() -> Problem {
+    Problem::new(
+        Code::IdempotencyKeyReused,
+        "This Idempotency-Key was used with another body. Nothing was done: use a new key for a new request.",
+    )
+}
+
+/// The asked lane, or the best that both an everyday order and the token have.
+fn lane(asked: Option<Lane>, max_lane: Lane) -> Result<Lane, Problem> {
+    match asked {
+        Some(lane) if lane > max_lane => {
+            let detail = format!("The token allows lanes up to {max_lane}.");
+            Err(Problem::at(Code::LaneNotAllowed, "/lane", detail))
+        }
+        Some(lane) => Ok(lane),
+        None => Ok(max_lane.min(Lane::Standard)),
+    }
+}
+
+/// Sends what a committed row owes. A send that fails loses nothing: the row is due for `recover-orders`.
+pub async fn send_owed(ports: &impl Ports, order: &Order) {
+    let messages: Vec<Outgoing> = owed(ports, order, None);
+    let Some(first) = messages.first() else { return };
+    for why in ports.send(&first.queue, &messages).await.into_iter().filter_map(Result::err) {
+        tracing::warn!(order_id = %order.order_id, queue = first.queue, why, "a command did not leave: recovery will send it");
+    }
+}
+
+/// 200 with the decision if it is awaited and comes, else 202.
+async fn answer(ports: &impl Ports, order: Order, wait_s: Option<u64>, deadline_ms: u64) -> Result<Answer, Problem> {
+    let Some(wait_s) = wait_s else { return accepted(StatusCode::ACCEPTED, &order) };
+    let order = until_decided(ports, order, wait_s, deadline_ms).await;
+    let status = if order.state.is_decided() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let applied = HeaderName::from_static("preference-applied");
+    Ok(accepted(status, &order)?.with(applied, format!("wait={wait_s}")))
+}
+
+fn accepted(status: StatusCode, order: &Order) -> Result<Answer, Problem> {
+    Ok(Answer::order(status, order)?.with(header::LOCATION, view::location(order.order_id)))
+}

@@ -1,0 +1,53 @@
+//! `make run`: places generated orders against a fresh local stack and checks every invariant.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tests::guard;
+use tests::run::{self, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Brings up a fresh local stack, places generated orders, waits for their ends, checks the invariants of the design and
+/// writes target/run/report.json. Exits with 1 when one does not hold.
+#[derive(Parser)]
+#[command(name = "run")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Waits for the end of standard input, then stops the stack in a folder
+    #[command(name = guard::SUBCOMMAND, hide = true)]
+    StopWhenOrphaned {
+        /// Its state folder
+        dir: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    if let Some(Command::StopWhenOrphaned { dir }) = cli.command {
+        guard::serve(&dir)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Dropped midway, a run stops what it started.
+    tokio::select! {
+        held = run::run(&cli.settings) => Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        _ = interrupt.recv() => {
+            eprintln!("\ninterrupted: stopping what was started");
+            Ok(ExitCode::from(130))
+        }
+        _ = terminate.recv() => {
+            eprintln!("terminated: stopping what was started");
+            Ok(ExitCode::from(143))
+        }
+    }
+}

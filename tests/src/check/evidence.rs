@@ -1,0 +1,154 @@
+//! What the invariants are judged by.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use order::{OrderId, Sku};
+use serde_json::Value;
+
+use crate::api::{Answer, Who};
+use crate::archive::{self, Archived};
+use crate::deployed::Deployed;
+use crate::ledger::LedgerEntry;
+use crate::logs::LogLines;
+use crate::queues::Depths;
+use crate::tables::{CaseRow, Row};
+use crate::wait::eventually;
+
+/// One `POST /orders`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Placed {
+    /// Who asked.
+    pub who: Who,
+    /// `Idempotency-Key`.
+    pub key: String,
+    /// What was asked.
+    pub body: Value,
+    /// What was answered; 0 where no whole answer came.
+    pub status: u16,
+    /// Which order the answer named.
+    pub order_id: Option<OrderId>,
+    /// When it was asked, UTC milliseconds.
+    pub at_ms: u64,
+}
+
+impl Placed {
+    /// What was asked and answered.
+    pub fn new(who: &Who, key: &str, body: &Value, at_ms: u64, answer: Option<&Answer>) -> Self {
+        Self {
+            who: who.clone(),
+            key: key.to_owned(),
+            body: body.clone(),
+            status: answer.map_or(0, |answer| answer.status),
+            order_id: answer.and_then(Answer::order_id),
+            at_ms,
+        }
+    }
+
+    /// Whether the answer said yes.
+    pub fn is_accepted(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the answer left open whether the order was accepted: none came, or a 5xx.
+    pub fn is_unknown(&self) -> bool {
+        self.status == 0 || self.status >= 500
+    }
+}
+
+/// One `POST /orders/{id}/refunds`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RefundAsked {
+    /// Of which order.
+    pub order_id: OrderId,
+    /// `Idempotency-Key`.
+    pub key: String,
+    /// How much; all that is left where `None`.
+    pub amount_minor: Option<u64>,
+    /// What was answered; 0 where no whole answer came.
+    pub status: u16,
+}
+
+/// Everything the invariants are judged by.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Every request for an order, repeats among them, oldest first.
+    pub placed: Vec<Placed>,
+    /// Every request for a refund.
+    pub refunds: Vec<RefundAsked>,
+    /// The orders table.
+    pub rows: Vec<Row>,
+    /// The providers' own record, oldest first.
+    pub ledger: Vec<LedgerEntry>,
+    /// What the stock table was seeded with.
+    pub seeded: BTreeMap<Sku, u64>,
+    /// What it holds now.
+    pub stock: BTreeMap<Sku, i64>,
+    /// The cases table.
+    pub cases: Vec<CaseRow>,
+    /// What the queues hold.
+    pub queues: Depths,
+    /// What the functions logged.
+    pub logs: LogLines,
+    /// What the archive holds; `None` where it was not read.
+    pub archived: Option<Vec<Archived>>,
+}
+
+impl Evidence {
+    /// Reads everything of a stack whose queues have drained.
+    ///
+    /// # Errors
+    /// When something cannot be read, or a provider's call does not end.
+    pub async fn collect(
+        deployed: &Deployed,
+        placed: Vec<Placed>,
+        refunds: Vec<RefundAsked>,
+        seeded: BTreeMap<Sku, u64>,
+        since_ms: u64,
+    ) -> anyhow::Result<Self> {
+        eventually("no provider call is under way", Duration::from_secs(70), || async {
+            Ok(deployed.ledger.is_final().await?.then_some(()))
+        })
+        .await?;
+        Ok(Self {
+            placed,
+            refunds,
+            rows: deployed.tables.orders().await?,
+            ledger: deployed.ledger.entries()?,
+            seeded,
+            stock: deployed.tables.stock().await?,
+            cases: deployed.tables.cases().await?,
+            queues: deployed.queues.depths().await?,
+            logs: deployed.logs.since(since_ms).await?,
+            archived: Some(archive::events(&deployed.clients, &deployed.info).await?),
+        })
+    }
+
+    /// The same, but only of these orders and SKUs: what one of many tests beside each other may judge.
+    #[must_use]
+    pub fn only(mut self, orders: &BTreeSet<OrderId>, skus: &BTreeSet<Sku>) -> Self {
+        let ids: BTreeSet<String> = orders.iter().map(OrderId::to_string).collect();
+        self.rows.retain(|row| orders.contains(&row.order.order_id));
+        self.ledger.retain(|entry| entry.order_id.as_ref().is_some_and(|id| ids.contains(id)));
+        self.stock.retain(|sku, _| skus.contains(sku));
+        self.seeded.retain(|sku, _| skus.contains(sku));
+        if let Some(archived) = &mut self.archived {
+            archived.retain(|event| ids.contains(&event.order_id));
+        }
+        self
+    }
+
+    /// The rows by id.
+    pub(crate) fn row_of(&self) -> HashMap<String, &Row> {
+        self.rows.iter().map(|row| (row.order.order_id.to_string(), row)).collect()
+    }
+
+    /// The ledger's entries by order. Entries that name none are under the empty text.
+    pub(crate) fn ledger_of(&self) -> BTreeMap<&str, Vec<&LedgerEntry>> {
+        let mut by_order: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
+        for entry in &self.ledger {
+            by_order.entry(entry.order_id.as_deref().unwrap_or_default()).or_default().push(entry);
+        }
+        by_order
+    }
+}

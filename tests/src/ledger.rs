@@ -1,0 +1,79 @@
+//! What the payment provider and the carrier really did, and making them fail.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+pub use sandbox::faults::{Fault, FaultKind, Operation};
+pub use sandbox::ledger::{Effect, LedgerEntry, Provider};
+use serde_json::{Value, json};
+
+/// The sandbox of one stack.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    http: reqwest::Client,
+    url: String,
+    file: PathBuf,
+}
+
+impl Ledger {
+    /// Of the sandbox at `url` that writes `file`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(url: &str, file: PathBuf) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build().context("no HTTP client")?;
+        Ok(Self { http, url: url.to_owned(), file })
+    }
+
+    /// Every effect so far, oldest first, from the file: what is not there did not happen.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn entries(&self) -> anyhow::Result<Vec<LedgerEntry>> {
+        sandbox::ledger::read(&self.file)
+    }
+
+    /// Whether no call is under way whose effect may still come.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn is_final(&self) -> anyhow::Result<bool> {
+        let answer = self.http.get(format!("{}/_sandbox/health", self.url)).send().await?;
+        let health: Value = answer.json().await?;
+        Ok(health.get("under_way").and_then(Value::as_u64) == Some(0))
+    }
+
+    /// Puts a fault in force, beside those that are. Tests that share a sandbox name the order it is for.
+    ///
+    /// # Errors
+    /// When the sandbox does not take it.
+    pub async fn fault(&self, fault: &Fault) -> anyhow::Result<()> {
+        let answer = self.http.post(format!("{}/_sandbox/faults", self.url)).json(&json!(fault)).send().await?;
+        ensure!(answer.status().is_success(), "the fault is refused: {}", answer.text().await.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The usual latency of every provider call.
+    ///
+    /// # Errors
+    /// When the sandbox does not take it.
+    pub async fn latency(&self, base_ms: u64, jitter_ms: u64) -> anyhow::Result<()> {
+        let latency = json!({ "base_ms": base_ms, "jitter_ms": jitter_ms });
+        let answer = self.http.put(format!("{}/_sandbox/latency", self.url)).json(&latency).send().await?;
+        ensure!(answer.status().is_success(), "the latency is refused: {}", answer.status());
+        Ok(())
+    }
+}
+
+/// A fault of one order: the first `count` calls of this operation.
+pub fn fault_of(order_id: impl ToString, operation: Operation, fault: FaultKind, count: u64) -> Fault {
+    Fault {
+        provider: None,
+        operation,
+        fault,
+        probability: 1.0,
+        count: Some(count),
+        delay_ms: None,
+        order_id: Some(order_id.to_string()),
+    }
+}

@@ -1,0 +1,278 @@
+//! Places the orders at their pace, does with each what is planned, and waits for the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use order::OrderId;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::progress::Progress;
+use super::{Plan, PlannedOrder};
+use crate::api::{Answer, Client};
+use crate::check::{Placed, RefundAsked};
+use crate::clock::now_ms;
+use crate::deployed::Deployed;
+use crate::queues::Depths;
+use crate::tables::Glimpse;
+
+/// Requests under way at once where nothing paces them.
+const UNPACED: usize = 24;
+/// A client that was told to come again does so this often.
+const TRIES: u32 = 5;
+/// Between a client's tries, times the try.
+const TRY_PAUSE: Duration = Duration::from_millis(300);
+/// The least time between two looks at the table: looking costs the local AWS something, too.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// Looking takes at most one part in so many of the time.
+const LOOK_SHARE: u32 = 15;
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    /// The plan.
+    pub orders: Vec<PlannedOrder>,
+    /// Every request for an order, with its answer, oldest first.
+    pub placed: Vec<Placed>,
+    /// Every request for a refund.
+    pub refunds: Vec<RefundAsked>,
+    /// Cancels that were taken, and that came too late.
+    pub cancels: (usize, usize),
+    /// How long the API took for each accepted `POST /orders`, milliseconds.
+    pub accept_ms: Vec<u64>,
+    /// From the first request to the last first request, seconds.
+    pub placing_s: f64,
+    /// What went wrong on this side, or was answered as it should not be.
+    pub troubles: Vec<String>,
+    /// What was still going on when the run was given up; empty when it came to its end.
+    pub stuck: Vec<String>,
+}
+
+type Seen = Arc<HashMap<OrderId, Glimpse>>;
+
+struct Shared {
+    deployed: Arc<Deployed>,
+    journal: Mutex<Journal>,
+    seen: watch::Receiver<Seen>,
+    accepted: AtomicUsize,
+}
+
+/// Places the plan's orders, `rate` a second (as fast as they are taken where there is none), and waits until all have
+/// ended and the queues are empty, or nothing has moved for `stuck_after`.
+pub(super) async fn drive(
+    deployed: Arc<Deployed>,
+    plan: Plan,
+    rate: Option<f64>,
+    stuck_after: Duration,
+) -> anyhow::Result<Journal> {
+    for order in &plan.orders {
+        deployed.api.token(&order.who).await?;
+    }
+    let total = plan.orders.len();
+    let (tell, seen) = watch::channel(Seen::default());
+    let journal = Mutex::new(Journal { orders: plan.orders.clone(), ..Journal::default() });
+    let shared = Arc::new(Shared { deployed: Arc::clone(&deployed), journal, seen, accepted: AtomicUsize::new(0) });
+
+    let placing = tokio::spawn(place_all(Arc::clone(&shared), plan.orders, rate));
+    let placing_stops = placing.abort_handle();
+    let mut progress = Progress::start(total);
+    let mut moved = (Instant::now(), String::new());
+    let stuck = loop {
+        let looked = Instant::now();
+        let glimpses = deployed.tables.glimpses().await?;
+        progress.show(shared.accepted.load(Ordering::Relaxed), &glimpses);
+        let settled = glimpses.values().all(Glimpse::is_settled);
+        let mut state = format!("{:?}", fingerprint(&glimpses));
+        tell.send_replace(Arc::new(glimpses));
+        if settled && placing.is_finished() {
+            let depths = deployed.queues.depths().await?;
+            if depths.are_drained() {
+                break Vec::new();
+            }
+            state.push_str(&depths.describe());
+        }
+        if moved.1 != state {
+            moved = (Instant::now(), state);
+        } else if moved.0.elapsed() > stuck_after {
+            break what_is_stuck(&deployed, shared.seen.borrow().as_ref(), placing.is_finished()).await?;
+        }
+        tokio::time::sleep(LOOK_EVERY.max(looked.elapsed() * LOOK_SHARE)).await;
+    };
+    progress.finish();
+    if stuck.is_empty() {
+        placing.await??;
+    } else {
+        placing_stops.abort();
+    }
+    let mut journal = std::mem::take(&mut *shared.journal.lock().await);
+    journal.stuck = stuck;
+    journal.placed.sort_by_key(|placed| placed.at_ms);
+    Ok(journal)
+}
+
+/// Changes when anything moves.
+fn fingerprint(glimpses: &HashMap<OrderId, Glimpse>) -> (usize, u64) {
+    (glimpses.len(), glimpses.values().map(|glimpse| glimpse.version).sum())
+}
+
+async fn what_is_stuck(
+    deployed: &Deployed,
+    glimpses: &HashMap<OrderId, Glimpse>,
+    placed_all: bool,
+) -> anyhow::Result<Vec<String>> {
+    let mut stuck: Vec<String> = glimpses
+        .iter()
+        .filter(|(_, glimpse)| !glimpse.is_settled())
+        .map(|(id, glimpse)| format!("order {id} is {} at version {}", glimpse.state, glimpse.version))
+        .collect();
+    stuck.sort();
+    let depths: Depths = deployed.queues.depths().await?;
+    stuck.push(depths.describe());
+    if !placed_all {
+        stuck.push("requests are still under way".to_owned());
+    }
+    Ok(stuck)
+}
+
+/// Starts every order at its time, and waits for all of their customers.
+async fn place_all(shared: Arc<Shared>, orders: Vec<PlannedOrder>, rate: Option<f64>) -> anyhow::Result<()> {
+    let started = tokio::time::Instant::now();
+    let lanes = Arc::new(Semaphore::new(UNPACED));
+    let mut customers = JoinSet::new();
+    for (at, order) in orders.into_iter().enumerate() {
+        let permit = match rate {
+            Some(rate) => {
+                #[allow(clippy::cast_precision_loss, reason = "orders are counted in thousands")]
+                let due = Duration::from_secs_f64(at as f64 / rate.max(0.01));
+                tokio::time::sleep_until(started + due).await;
+                None
+            }
+            None => Some(Arc::clone(&lanes).acquire_owned().await?),
+        };
+        let shared = Arc::clone(&shared);
+        customers.spawn(async move {
+            let accepted = place(&shared, &order).await;
+            drop(permit);
+            if accepted {
+                follow_up(&shared, &order).await;
+            }
+        });
+    }
+    shared.journal.lock().await.placing_s = started.elapsed().as_secs_f64();
+    while let Some(ended) = customers.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Places an order, again under the same key where it may not have been taken, as a good client does.
+async fn place(shared: &Shared, order: &PlannedOrder) -> bool {
+    for nth in 1..=TRIES {
+        let (answer, took_ms) = place_once(shared, order, &order.body).await;
+        if let Some(answer) = answer {
+            if answer.is_success() {
+                shared.accepted.fetch_add(1, Ordering::Relaxed);
+                shared.journal.lock().await.accept_ms.push(took_ms);
+                return true;
+            }
+            if !matches!(answer.status, 429 | 502..=504) {
+                trouble(shared, order, &format!("placing was answered {} {}", answer.status, answer.text)).await;
+                return false;
+            }
+        }
+        tokio::time::sleep(TRY_PAUSE * nth).await;
+    }
+    trouble(shared, order, "was never taken").await;
+    false
+}
+
+async fn place_once(shared: &Shared, order: &PlannedOrder, body: &serde_json::Value) -> (Option<Answer>, u64) {
+    let at_ms = now_ms();
+    let answer = match shared.deployed.api.place(&order.who, &order.key, body).await {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            trouble(shared, order, &format!("{error:#}")).await;
+            None
+        }
+    };
+    let placed = Placed::new(&order.who, &order.key, body, at_ms, answer.as_ref());
+    shared.journal.lock().await.placed.push(placed);
+    (answer, now_ms().saturating_sub(at_ms))
+}
+
+async fn trouble(shared: &Shared, order: &PlannedOrder, what: &str) {
+    shared.journal.lock().await.troubles.push(format!("order {}: {what}", order.order_id));
+}
+
+/// What the customer does with an accepted order.
+async fn follow_up(shared: &Shared, order: &PlannedOrder) {
+    let after = |ms: Option<u64>| async move {
+        match ms {
+            Some(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                true
+            }
+            None => false,
+        }
+    };
+    let cancel = async {
+        if after(order.cancel_after_ms).await {
+            cancel(shared, order).await;
+        }
+    };
+    let repeat = async {
+        if after(order.repeat_after_ms).await {
+            place_once(shared, order, &order.body).await;
+        }
+    };
+    let misuse = async {
+        if after(order.misuse_after_ms).await {
+            place_once(shared, order, &order.misuse()).await;
+        }
+    };
+    tokio::join!(cancel, repeat, misuse, refund(shared, order));
+}
+
+async fn cancel(shared: &Shared, order: &PlannedOrder) {
+    match shared.deployed.api.cancel(&order.who, order.order_id).await {
+        Ok(answer) if answer.is_success() => shared.journal.lock().await.cancels.0 += 1,
+        Ok(answer) if answer.status == 409 => shared.journal.lock().await.cancels.1 += 1,
+        Ok(answer) => trouble(shared, order, &format!("cancel was answered {}", answer.status)).await,
+        Err(error) => trouble(shared, order, &format!("cancel: {error:#}")).await,
+    }
+}
+
+/// Asks money back, one amount after the other, once the order has shipped. The last request is repeated with its key.
+async fn refund(shared: &Shared, order: &PlannedOrder) {
+    if order.refunds.is_empty() {
+        return;
+    }
+    let mut seen = shared.seen.clone();
+    let shipped = |orders: &Seen| {
+        orders.get(&order.order_id).is_some_and(|glimpse| glimpse.state.is_terminal() || glimpse.parked)
+    };
+    if seen.wait_for(shipped).await.is_err() {
+        return;
+    }
+    let api: &Client = &shared.deployed.api;
+    let again = order.refunds.last().map(|amount| (order.refunds.len() - 1, *amount));
+    for (nth, amount_minor) in order.refunds.iter().copied().enumerate().chain(again) {
+        let key = format!("{}-refund-{nth}", order.key);
+        let status = match api.refund(&order.who, order.order_id, &key, amount_minor).await {
+            Ok(answer) => {
+                if !answer.is_success() {
+                    trouble(shared, order, &format!("refund was answered {} {}", answer.status, answer.text)).await;
+                }
+                answer.status
+            }
+            Err(error) => {
+                trouble(shared, order, &format!("refund: {error:#}")).await;
+                0
+            }
+        };
+        let asked = RefundAsked { order_id: order.order_id, key, amount_minor, status };
+        shared.journal.lock().await.refunds.push(asked);
+    }
+}

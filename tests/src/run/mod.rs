@@ -1,0 +1,160 @@
+//! The run behind `make run`: a fresh stack, generated orders, live progress, a table, the invariants, a report.
+
+mod drive;
+mod figures;
+mod kind;
+mod plan;
+mod progress;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use order::{Lane, Sku};
+use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
+
+use crate::check::{self, Evidence};
+use crate::clock::now_ms;
+use crate::deployed::Deployed;
+use crate::wait::eventually;
+
+pub use figures::Figures;
+pub use kind::Kind;
+pub use plan::{Plan, PlannedOrder};
+pub use report::Report;
+
+/// Which orders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Mix {
+    /// Some of everything that can happen to an order.
+    Mixed,
+    /// Every order ships.
+    Happy,
+}
+
+impl Mix {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mixed => "mixed",
+            Self::Happy => "happy",
+        }
+    }
+}
+
+/// What to run.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// How many orders
+    #[arg(long, env = "ORDERS", default_value_t = 200)]
+    pub orders: usize,
+    /// Orders a second, whatever becomes of the earlier ones
+    #[arg(long, env = "RATE", default_value_t = 15.0)]
+    pub rate: f64,
+    /// Place this many orders as fast as they are taken, so that a backlog builds; overrides --orders and --rate
+    #[arg(long, env = "BACKLOG")]
+    pub backlog: Option<usize>,
+    /// The same seed makes the same orders
+    #[arg(long, env = "SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Which orders
+    #[arg(long, env = "MIX", value_enum, default_value_t = Mix::Mixed)]
+    pub mix: Mix,
+    /// Only orders of this lane
+    #[arg(long, env = "LANE")]
+    pub lane: Option<Lane>,
+    /// 1: ministack with the two patches of tools/ministack/launch.py; 0: as it comes
+    #[arg(long, env = "PATCHED", default_value = "1", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub patched: bool,
+    /// Deploy what is compiled already
+    #[arg(long)]
+    pub no_build: bool,
+    /// State folder of the stack [default: target/run/stack]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Where the report goes [default: target/run/report.json]
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Give up when nothing has moved for so many seconds
+    #[arg(long, env = "STUCK_AFTER", default_value_t = 150)]
+    pub stuck_after_s: u64,
+}
+
+impl Settings {
+    fn count(&self) -> usize {
+        self.backlog.unwrap_or(self.orders)
+    }
+}
+
+/// Runs, prints, writes the report and answers whether everything held. Whatever it started is stopped, also when it is
+/// dropped midway.
+///
+/// # Errors
+/// When it cannot be run to its end.
+pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
+    let root = stack::project_root()?;
+    let folder = root.join("target/run");
+    let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
+    options.launcher = if settings.patched { Launcher::Patched } else { Launcher::Plain };
+    options.compile = !settings.no_build;
+    options.progress = Arc::new(|line| println!("{line}"));
+    // One that was killed left its stack behind.
+    if stack::down(&options.dir)? {
+        println!("stopped the stack of an earlier run");
+    }
+    let catalogue = load_catalogue(&root)?;
+    let plan = Plan::generate(settings.seed, settings.count(), settings.mix, settings.lane, &catalogue)?;
+    let stack = stack::up(&options).await?;
+    let guard = crate::guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
+    let report = exercise(settings, &stack, plan, &catalogue).await?;
+    stack.down()?;
+    drop(guard);
+
+    report.print();
+    let path = settings.report.clone().unwrap_or_else(|| folder.join("report.json"));
+    report.write(&path)?;
+    println!("\nreport: {}", path.display());
+    Ok(report.holds())
+}
+
+async fn exercise(
+    settings: &Settings,
+    stack: &Stack,
+    plan: Plan,
+    catalogue: &[stack::Product],
+) -> anyhow::Result<Report> {
+    let deployed = Arc::new(Deployed::new(stack.info.clone())?);
+    let since_ms = now_ms();
+    let rate = settings.backlog.is_none().then_some(settings.rate);
+    let stuck_after = Duration::from_secs(settings.stuck_after_s);
+    let journal = drive::drive(Arc::clone(&deployed), plan, rate, stuck_after).await?;
+
+    let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
+    for product in catalogue {
+        seeded.insert(product.sku.parse().with_context(|| format!("sku {}", product.sku))?, product.available);
+    }
+    wait_for_the_last_lines(&deployed, since_ms).await?;
+    let placed = journal.placed.clone();
+    let evidence = Evidence::collect(&deployed, placed, journal.refunds.clone(), seeded, since_ms).await?;
+    let verdicts = check::all(&evidence);
+    Ok(Report::new(settings, &stack.info, &journal, &evidence, verdicts))
+}
+
+/// A function's lines reach the log just after its answer: waits until every invocation whose records are known tells
+/// of itself, and nothing was added between two looks.
+async fn wait_for_the_last_lines(deployed: &Deployed, since_ms: u64) -> anyhow::Result<()> {
+    let last = std::sync::Mutex::new(0_usize);
+    eventually("the functions' last log lines", Duration::from_secs(20), || async {
+        let lines = deployed.logs.since(since_ms).await?;
+        let count = lines.records.len() + lines.invocations.len() + lines.requests.len();
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let same = *last == count;
+        *last = count;
+        Ok(same.then_some(()))
+    })
+    .await
+}

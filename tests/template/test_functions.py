@@ -1,0 +1,107 @@
+"""Functions: how they are built, timed and logged, and what they find in their environment."""
+
+import re
+import tomllib
+
+import pytest
+
+from capabilities import QUEUE
+from stack_model import PROD, ROOT, Stack
+
+EVERY = {"STAGE", "LOG_LEVEL", "SERVICE_NAME"}
+TIMEOUT = {
+    "accept-order": 25,
+    "validate-order": 15,
+    "process-payment": 15,
+    "reserve-stock": 15,
+    "ship-order": 15,
+    "notify-customer": 10,
+    "archive-events": 30,
+    "publish-events": 30,
+    "recover-orders": 50,
+}
+
+
+@pytest.mark.parametrize("function", sorted(TIMEOUT))
+def test_each_function_finds_what_its_main_reads_and_no_more(prod: Stack, function: str) -> None:
+    source = (ROOT / "functions" / function / "src" / "main.rs").read_text(encoding="utf-8")
+    read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', re.sub(r"//[^\n]*", "", source))) - EVERY
+    assert read, f"functions/{function}/src/main.rs reads no setting"
+    set_ = prod.functions()[function]["Environment"]["Variables"].keys() - EVERY
+    assert read == set_, f"read but not set: {sorted(read - set_)}, set but not read: {sorted(set_ - read)}"
+
+
+def test_every_function_knows_its_stage_level_and_service(prod: Stack) -> None:
+    for name, function in prod.functions().items():
+        variables = function["Environment"]["Variables"]
+        assert (variables["STAGE"], variables["SERVICE_NAME"]) == ("prod", "orderflow"), name
+        assert variables["LOG_LEVEL"] == "info", name
+
+
+def test_the_prefix_and_a_queues_short_name_make_its_address(prod: Stack) -> None:
+    prefix = prod.functions()["accept-order"]["Environment"]["Variables"]["QUEUE_URL_PREFIX"]
+    assert prefix + "payment-bulk" == prod.ref("PaymentBulkQueue")
+    assert prefix == prod.outputs["QueueUrlPrefix"]
+
+
+def test_each_function_names_the_dead_letter_queue_of_its_own_queues(prod: Stack) -> None:
+    for mapping in prod.mappings().values():
+        queue = prod.queues().get(mapping["EventSourceArn"])
+        if queue is not None:
+            function = prod.functions()[mapping["FunctionName"].removeprefix("shop-")]
+            dead = queue["RedrivePolicy"]["deadLetterTargetArn"].removeprefix(QUEUE)
+            assert function["Environment"]["Variables"]["DLQ_URL"].endswith(f"/shop-{dead}")
+
+
+def test_time_outs_are_those_of_the_design(prod: Stack) -> None:
+    assert {name: function["Timeout"] for name, function in prod.functions().items()} == TIMEOUT
+
+
+def test_a_run_of_the_schedule_ends_before_the_next(prod: Stack) -> None:
+    schedule, = prod.of_type("AWS::Scheduler::Schedule").values()
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert schedule["Target"]["Arn"].endswith(":function:shop-recover-orders")
+    assert prod.functions()["recover-orders"]["Timeout"] < 60
+    invoked, = prod.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert (invoked["MaximumRetryAttempts"], schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"]) == (0, 0)
+
+
+def test_every_function_is_a_rust_binary_of_its_own_name(prod: Stack) -> None:
+    for resource in prod.resources.values():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        short = resource["Properties"]["FunctionName"].removeprefix("shop-")
+        assert resource["Metadata"] == {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": short}}
+        assert resource["Properties"]["CodeUri"] == ".", "the workspace, so that dependencies are built once"
+        package = tomllib.loads((ROOT / "functions" / short / "Cargo.toml").read_text(encoding="utf-8"))
+        assert package["package"]["name"] == short
+    for name, function in prod.functions().items():
+        assert (function["Runtime"], function["Handler"]) == ("provided.al2023", "bootstrap"), name
+
+
+def test_architecture_and_memory_are_parameters() -> None:
+    stack = Stack(**PROD, Architecture="arm64", FunctionMemoryMegabytes="512")
+    for name, function in stack.functions().items():
+        assert function["Architectures"] == ["arm64"], name
+        assert int(function["MemorySize"]) == 512, name
+
+
+def test_x86_64_is_the_default_architecture(prod: Stack) -> None:
+    assert {tuple(function["Architectures"]) for function in prod.functions().values()} == {("x86_64",)}
+
+
+def test_every_log_group_forgets_after_a_time(prod: Stack) -> None:
+    groups = prod.of_type("AWS::Logs::LogGroup")
+    assert len(groups) == len(prod.functions()) + 1
+    for name, group in groups.items():
+        assert int(group["RetentionInDays"]) == 30, name
+    for name, function in prod.functions().items():
+        assert function["LoggingConfig"]["LogGroup"] == f"/aws/lambda/shop-{name}"
+
+
+def test_the_keys_address_follows_the_issuer_unless_given() -> None:
+    def jwks(**more: str) -> str:
+        return Stack(**PROD, **more).functions()["accept-order"]["Environment"]["Variables"]["JWKS_URL"]
+
+    assert jwks() == "https://tokens.example.net/shop/.well-known/jwks.json"
+    assert jwks(JwksUrl="https://keys.example.net/all") == "https://keys.example.net/all"
