@@ -43,7 +43,7 @@ SEED ?= 1
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  Settings: ORDERS=$(ORDERS) RATE=$(RATE) SEED=$(SEED) for run, STACK=--plain for run and up (ministack as it comes), V=1 shows cargo's output"
 
 .PHONY: setup
@@ -101,10 +101,18 @@ lint: setup ## Formatting and lints, warnings denied
 	@cargo clippy --locked --workspace --all-targets $(CARGO_QUIET) -- -D warnings
 
 .PHONY: watch
-watch: setup ## Serve the functions with cargo-lambda on port WATCH_PORT, rebuilt as they change
-	@cargo lambda watch --skip-target-check --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT)
+watch: up-if-down ## Serve FUNCTION with cargo-lambda on port WATCH_PORT against the local stack, rebuilt as it changes
+	@$(BIN)/orderflow stack env $(FUNCTION) > .local/$(FUNCTION).env
+	@echo "invoke it: cargo lambda invoke $(FUNCTION) --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT) --data-file events/$(FUNCTION).json"
+	@cargo lambda watch --bin $(FUNCTION) --env-file .local/$(FUNCTION).env \
+	  --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT)
 
+FUNCTION ?= accept-order
 WATCH_PORT ?= 9000
+
+.PHONY: up-if-down
+up-if-down: setup tools
+	@$(BIN)/orderflow stack status >/dev/null 2>&1 || $(BIN)/orderflow stack up --no-build $(STACK)
 
 .PHONY: clean
 clean: down ## Stop the local stack and remove what was compiled and kept

@@ -50,6 +50,17 @@ impl RecordLine {
     }
 }
 
+/// One version of an order that publish-events published. It is fed by a stream, so nothing names a message.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct PublishedLine {
+    /// The function.
+    pub function: String,
+    /// The order.
+    pub order_id: String,
+    /// From the version's commit to the end of its publication.
+    pub latency_ms: u64,
+}
+
 /// One invocation of a queue-fed function.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct InvocationLine {
@@ -98,8 +109,10 @@ pub struct RequestLine {
 /// Everything of interest that the functions logged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogLines {
-    /// `record finished`.
+    /// `record finished` of a message.
     pub records: Vec<RecordLine>,
+    /// `record finished` of a change in the orders' stream.
+    pub published: Vec<PublishedLine>,
     /// `invocation finished`.
     pub invocations: Vec<InvocationLine>,
     /// `request finished`.
@@ -203,6 +216,9 @@ impl LogLines {
         };
         let field = |name: &str| json.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         match field("message").as_str() {
+            "record finished" if field("function") == "publish-events" => {
+                self.published.push(serde_json::from_value(json)?);
+            }
             "record finished" => self.records.push(serde_json::from_value(json)?),
             "invocation finished" => self.invocations.push(serde_json::from_value(json)?),
             "request finished" => self.requests.push(serde_json::from_value(json)?),
@@ -229,6 +245,8 @@ mod tests {
                 "records":1,"failed":1,"received_ids":["m"],"failed_ids":["m"],"duration_ms":5,"calls":{},"cold_start":true}"#,
             r#"{"level":"INFO","message":"request finished","function":"accept-order","method":"POST",
                 "route":"POST /orders","status":202,"order_id":"o","duration_ms":4,"calls":{"dynamodb":1}}"#,
+            r#"{"level":"INFO","message":"record finished","function":"publish-events","order_id":"o","version":3,
+                "request_id":"r","verdict":"done","latency_ms":9,"receive_count":1}"#,
             r#"{"level":"INFO","message":"something else"}"#,
             r#"{"level":"ERROR","message":"something bad"}"#,
             "thread 'main' panicked at",
@@ -236,6 +254,7 @@ mod tests {
             lines.take(line).unwrap();
         }
         assert_eq!(lines.records.len(), 1);
+        assert_eq!(lines.published[0].latency_ms, 9);
         assert_eq!(lines.records[0].finished_ms(), Some(1_795_426_200_123));
         assert!(!lines.records[0].is_acknowledged());
         assert_eq!(lines.invocations[0].failed_ids, ["m"]);

@@ -122,17 +122,19 @@ pub async fn handle<K: FetchKeys>(
     // Nothing of the client's own is in this line but the order's id: neither path, nor headers, nor body.
     let method = known_method(request.method());
     let route = route.as_ref().map_or_else(|| "other".to_owned(), |route| format!("{method} {}", route.template()));
-    Document::new("request finished")
+    let line = Document::new("request finished")
         .dimension("function", "accept-order")
         .dimension("route", &route)
         .metric("duration_ms", "Milliseconds", ended_ms.saturating_sub(started_ms))
         .property("request_id", invocation.request_id.as_str())
         .property("method", method)
         .property("status", response.status().as_u16())
-        .property("code", code)
-        .property("order_id", order_id)
-        .property("calls", json!(meter.calls()))
-        .emit(ended_ms);
+        .property("calls", json!(meter.calls()));
+    let line = [("code", code.map(str::to_owned)), ("order_id", order_id)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .fold(line, |line, (name, value)| line.property(name, value));
+    line.emit(ended_ms);
     response
 }
 

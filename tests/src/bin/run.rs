@@ -30,8 +30,17 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match carry_out(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::StopWhenOrphaned { dir }) = cli.command {
         guard::serve(&dir)?;
         return Ok(ExitCode::SUCCESS);

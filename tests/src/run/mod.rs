@@ -70,6 +70,9 @@ pub struct Settings {
     /// 1: ministack with the two patches of tools/ministack/launch.py; 0: as it comes
     #[arg(long, env = "PATCHED", default_value = "1", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub patched: bool,
+    /// The same as PATCHED=0
+    #[arg(long)]
+    pub plain: bool,
     /// Deploy what is compiled already
     #[arg(long)]
     pub no_build: bool,
@@ -99,7 +102,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let root = stack::project_root()?;
     let folder = root.join("target/run");
     let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
-    options.launcher = if settings.patched { Launcher::Patched } else { Launcher::Plain };
+    options.launcher = if settings.patched && !settings.plain { Launcher::Patched } else { Launcher::Plain };
     options.compile = !settings.no_build;
     options.progress = Arc::new(|line| println!("{line}"));
     // One that was killed left its stack behind.
@@ -150,7 +153,7 @@ async fn wait_for_the_last_lines(deployed: &Deployed, since_ms: u64) -> anyhow::
     let last = std::sync::Mutex::new(0_usize);
     eventually("the functions' last log lines", Duration::from_secs(20), || async {
         let lines = deployed.logs.since(since_ms).await?;
-        let count = lines.records.len() + lines.invocations.len() + lines.requests.len();
+        let count = lines.records.len() + lines.published.len() + lines.invocations.len() + lines.requests.len();
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let same = *last == count;
         *last = count;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output;
-use crate::stack::{self, Launcher, Options, Status};
+use crate::stack::{self, Launcher, Options, StackInfo, Status};
 
 /// The local stack.
 #[derive(Debug, Subcommand)]
@@ -19,6 +19,8 @@ pub(super) enum StackCommand {
     Down(Place),
     /// Show processes, addresses and queues
     Status(Place),
+    /// Print a function's environment as `NAME=VALUE` lines, for `cargo lambda watch --env-file`
+    Env(Env),
 }
 
 /// Which stack.
@@ -27,6 +29,15 @@ pub(super) struct Place {
     /// State folder; several stacks run side by side from several folders [default: .local in the project]
     #[arg(long, value_name = "FOLDER", env = "ORDERFLOW_STACK_DIR")]
     dir: Option<PathBuf>,
+}
+
+/// Whose environment.
+#[derive(Debug, Args)]
+pub(super) struct Env {
+    /// The function, as its folder under functions/ is called
+    function: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// How to start it.
@@ -88,6 +99,16 @@ pub(super) async fn run(command: StackCommand, json: bool) -> anyhow::Result<()>
                 println!("{}", serde_json::to_string_pretty(&status)?);
             } else {
                 print_status(&status);
+            }
+            Ok(())
+        }
+        StackCommand::Env(env) => {
+            let dir = env.place.dir()?;
+            let Some(info) = StackInfo::load(&dir)?.filter(StackInfo::is_running) else {
+                bail!("no stack is running from {}; start one with `make up`", dir.display());
+            };
+            for (name, value) in stack::function_environment(&info, &env.function).await? {
+                println!("{name}={value}");
             }
             Ok(())
         }

@@ -118,18 +118,18 @@ impl Set {
         if !whole {
             update = update.condition_expression("attribute_exists(sku)");
         }
-        let answer = update.send().await.map_err(|error| {
-            let missing = error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception());
-            let error = anyhow::Error::from(error);
-            if missing {
-                error.context(format!(
+        let answer = match update.send().await {
+            Ok(answer) => answer,
+            Err(error)
+                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+            {
+                bail!(
                     "there is no product {}: to add it, give --name, --price-minor, --currency and --available",
                     self.sku
-                ))
-            } else {
-                error.context("the product could not be written")
+                )
             }
-        })?;
+            Err(error) => return Err(error).context("the product could not be written"),
+        };
         product(answer.attributes.as_ref().context("the product was written, but not shown")?)
     }
 }

@@ -24,7 +24,7 @@ pub use artifacts::{FUNCTIONS, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
-pub use status::{QueueDepth, Status, status};
+pub use status::{QueueDepth, Status, function_environment, status};
 
 use process::Guard;
 

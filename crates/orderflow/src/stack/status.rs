@@ -1,12 +1,13 @@
 //! What runs, and what waits in the queues.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Clients, StackInfo};
+use super::{ACCESS_KEY, Clients, FUNCTIONS, REGION, StackInfo};
 
 /// The state of a local stack.
 #[derive(Debug, Serialize)]
@@ -83,4 +84,38 @@ async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth>
         in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
         delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
     })
+}
+
+/// The environment of a deployed function, and what it needs to reach the stack from outside ministack.
+///
+/// # Errors
+/// When there is no such function, or ministack does not answer.
+pub async fn function_environment(info: &StackInfo, function: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Configuration {
+        environment: Environment,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Environment {
+        variables: BTreeMap<String, String>,
+    }
+    ensure!(FUNCTIONS.contains(&function), "there is no function {function}; there are {}", FUNCTIONS.join(", "));
+    // ministack checks no signature, so this one call needs no Lambda client.
+    let url = format!("{}/2015-03-31/functions/{}-{function}/configuration", info.endpoint, info.stack_name);
+    let answer = reqwest::get(&url).await.context("ministack gave no answer")?;
+    let configuration: Configuration =
+        answer.error_for_status()?.json().await.context("ministack's answer is no function configuration")?;
+    let mut variables = configuration.environment.variables;
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", info.endpoint.as_str()),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(variables)
 }

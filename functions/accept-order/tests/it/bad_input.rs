@@ -10,10 +10,10 @@ use crate::support::{Ask, Scene, order_body, post_order, token};
 fn with(pointer: &str, value: Value) -> Vec<u8> {
     let mut body = order_body();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
-    match body.pointer_mut(parent).unwrap() {
-        Value::Object(fields) => drop(fields.insert(name.to_owned(), value)),
-        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
-        other => panic!("nothing can be put into {other}"),
+    let fields = body.pointer_mut(parent).unwrap();
+    match name.parse::<usize>() {
+        Ok(index) => fields[index] = value,
+        Err(_) => fields[name] = value,
     }
     body.to_string().into_bytes()
 }
@@ -95,7 +95,6 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
             "unknown_field",
             "/lines/0/unit_price_minor",
         ),
-        ("an unknown field of the address", with("/ship_to/a~b\u{2f}c", json!(1)), "unknown_field", "/ship_to"),
         ("no lines field", without("/lines"), "missing_field", "/lines"),
         ("no address", without("/ship_to"), "missing_field", "/ship_to"),
         ("no town", without("/ship_to/city"), "missing_field", "/ship_to/city"),
@@ -212,12 +211,7 @@ async fn every_bad_body_is_refused_with_its_code_and_place_and_without_effect() 
         let reply = scene.ask(Ask::new("POST", "/orders").key("key-1").body(body)).await;
         assert_eq!((reply.status.as_u16(), reply.code()), (400, code), "{what}: {}", reply.text);
         reply.is_problem(400, code);
-        let at = reply.json["pointer"].as_str();
-        // What a key of the client's looks like in a pointer is its own test.
-        assert!(
-            at.is_some_and(|at| at == pointer || (what.ends_with("of the address") && at.starts_with(pointer))),
-            "{what}: {at:?}"
-        );
+        assert_eq!(reply.json["pointer"], pointer, "{what}");
         nothing_came_of_it(&scene, what).await;
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use accept_order::{FetchKeys as _, HttpKeys};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Ask, OTHER_SIGNER, SIGNER, Scene, Signer, claims};
 
@@ -116,4 +118,49 @@ async fn an_answer_that_is_no_key_set_is_as_good_as_none() {
         scene.keys.answer_with(answer.as_bytes());
         scene.ask(list(&SIGNER)).await.is_problem(503, "keys_unavailable");
     }
+}
+
+/// Answers every connection with these bytes, on a free port of this machine; the URL and the task.
+async fn serve(answer: Vec<u8>) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/.well-known/jwks.json", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1_024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    (url, task)
+}
+
+fn http_answer(status: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn keys_come_over_http_and_only_as_a_plain_answer_of_some_size() {
+    let set = json!({"keys": [SIGNER.jwk]}).to_string().into_bytes();
+    for (status, body, taken) in [
+        ("200 OK", set.clone(), true),
+        ("404 Not Found", set.clone(), false),
+        ("302 Found\r\nlocation: /elsewhere", set.clone(), false),
+        ("200 OK", vec![b' '; 300_000], false),
+    ] {
+        let (url, server) = serve(http_answer(status, &body)).await;
+        let fetched = HttpKeys::new(url).unwrap().fetch_keys().await;
+        assert_eq!(fetched.as_ref().is_ok_and(|bytes| *bytes == set), taken, "{status}: {fetched:?}");
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_nobody_serves_is_an_error_that_does_not_tell_where_it_is() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = HttpKeys::new(format!("http://{address}/keys")).unwrap().fetch_keys().await.unwrap_err();
+    assert!(!error.to_string().contains("/keys"), "{error}");
 }

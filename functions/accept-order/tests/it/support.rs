@@ -315,6 +315,12 @@ impl Scene {
         self.world.row(reply.json["order_id"].as_str().unwrap().parse().unwrap())
     }
 
+    /// Places the usual order a second time, under another key.
+    pub async fn placed_again(&self) -> Order {
+        let reply = self.ask(post_order(&order_body()).key("placed again")).await;
+        self.world.row(reply.json["order_id"].as_str().unwrap().parse().unwrap())
+    }
+
     /// Places the usual order and has it shipped for 10.00 USD.
     pub async fn shipped(&self) -> Order {
         let order = after(&self.placed().await, &to_shipped());
