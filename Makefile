@@ -84,7 +84,7 @@ status: tools ## Show the local stack: processes, addresses, queues
 .PHONY: run
 run: setup ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
 	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests --bins
-	@$(BIN)/orderflow-run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(STACK)
+	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
 
 .PHONY: test
 test: setup lint ## Formatting, lints, every test

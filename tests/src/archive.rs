@@ -4,8 +4,12 @@ use std::io::Read as _;
 
 use anyhow::Context;
 use flate2::read::MultiGzDecoder;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use orderflow::stack::{Clients, StackInfo};
 use serde_json::Value;
+
+/// Objects read side by side.
+const AT_ONCE: usize = 16;
 
 /// An event as the archive keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,16 +36,16 @@ pub async fn events(clients: &Clients, info: &StackInfo) -> anyhow::Result<Vec<A
         let page = page.context("cannot list the archive")?;
         keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
     }
-    let mut found = Vec::new();
-    for key in keys {
-        let object = clients.s3.get_object().bucket(bucket).key(&key).send().await;
-        let object = object.with_context(|| format!("cannot read {key}"))?;
-        let bytes = object.body.collect().await.with_context(|| format!("cannot read {key}"))?.to_vec();
-        for line in text(&bytes).with_context(|| format!("{key} is not gzip"))?.lines() {
-            found.push(parse(line).with_context(|| format!("{key} holds what is no event"))?);
-        }
-    }
-    Ok(found)
+    let objects = stream::iter(keys).map(|key| object(clients, bucket, key)).buffer_unordered(AT_ONCE);
+    Ok(objects.try_collect::<Vec<Vec<Archived>>>().await?.into_iter().flatten().collect())
+}
+
+async fn object(clients: &Clients, bucket: &str, key: String) -> anyhow::Result<Vec<Archived>> {
+    let object = clients.s3.get_object().bucket(bucket).key(&key).send().await;
+    let object = object.with_context(|| format!("cannot read {key}"))?;
+    let bytes = object.body.collect().await.with_context(|| format!("cannot read {key}"))?.to_vec();
+    let text = text(&bytes).with_context(|| format!("{key} is not gzip"))?;
+    text.lines().map(|line| parse(line).with_context(|| format!("{key} holds what is no event"))).collect()
 }
 
 /// A client that honours `Content-Encoding` has unpacked it already.

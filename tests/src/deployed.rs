@@ -10,6 +10,7 @@ use crate::api::Client;
 use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::mail::Mailbox;
+use crate::mappings::Mappings;
 use crate::queues::Queues;
 use crate::tables::{Row, Tables};
 use crate::wait::eventually;
@@ -33,6 +34,8 @@ pub struct Deployed {
     pub ledger: Ledger,
     /// The mail sent.
     pub mail: Mailbox,
+    /// The event source mappings.
+    pub mappings: Mappings,
 }
 
 impl Deployed {
@@ -49,6 +52,7 @@ impl Deployed {
             logs: Logs::new(&info),
             ledger: Ledger::new(&info.sandbox_url, info.ledger.clone())?,
             mail: Mailbox::new(&info.endpoint)?,
+            mappings: Mappings::new(&info)?,
             clients,
             info,
         })
@@ -65,9 +69,7 @@ impl Deployed {
         timeout: Duration,
         is_so: impl Fn(&Row) -> bool,
     ) -> anyhow::Result<Row> {
-        let found = eventually(what, timeout, || async {
-            Ok(self.tables.order(id).await?.filter(|row| is_so(row)))
-        });
+        let found = eventually(what, timeout, || async { Ok(self.tables.order(id).await?.filter(|row| is_so(row))) });
         match found.await {
             Ok(row) => Ok(row),
             Err(error) => {

@@ -4,7 +4,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`deployed`] | one handle on everything below, made from a running stack |
-//! | [`api`], [`tables`], [`queues`], [`logs`], [`ledger`], [`mail`], [`archive`] | one window each |
+//! | [`api`], [`tables`], [`queues`], [`logs`], [`ledger`], [`mail`], [`archive`], [`mappings`] | one window each |
 //! | [`check`] | the invariants of the design, each a function over [`check::Evidence`] |
 //! | [`run`] | the run behind `make run`: generated orders, live progress, report |
 //! | [`wait`] | polling for a condition; nothing here sleeps and hopes |
@@ -19,6 +19,7 @@ pub mod guard;
 pub mod ledger;
 pub mod logs;
 pub mod mail;
+pub mod mappings;
 pub mod queues;
 pub mod run;
 pub mod tables;

@@ -106,7 +106,8 @@ impl Tables {
     /// When the table cannot be read, or the row is none.
     pub async fn order(&self, id: OrderId) -> anyhow::Result<Option<Row>> {
         let get = self.dynamodb.get_item().table_name(&self.orders).consistent_read(true);
-        let answer = get.key("order_id", AttributeValue::S(id.to_string())).send().await.context("cannot read a row")?;
+        let answer =
+            get.key("order_id", AttributeValue::S(id.to_string())).send().await.context("cannot read a row")?;
         answer.item.map(row).transpose()
     }
 

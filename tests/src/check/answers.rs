@@ -69,7 +69,8 @@ pub fn i10_same_key_same_order(evidence: &Evidence) -> Verdict {
         let subject = format!("key {key} of {tenant}");
         let Some(winner) = requests.iter().find(|placed| placed.is_accepted()) else {
             // Nothing won, so nothing can have been in the way of it.
-            let refused = requests.iter().any(|placed| placed.status == 422) && requests.iter().all(|placed| !placed.is_unknown());
+            let refused = requests.iter().any(|placed| placed.status == 422)
+                && requests.iter().all(|placed| !placed.is_unknown());
             found.require(!refused, &subject, || "422 with nothing accepted under the key".to_owned());
             continue;
         };

@@ -1,7 +1,6 @@
 //! What the invariants are judged by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use order::{OrderId, Sku};
 use serde_json::Value;
@@ -13,7 +12,6 @@ use crate::ledger::LedgerEntry;
 use crate::logs::LogLines;
 use crate::queues::Depths;
 use crate::tables::{CaseRow, Row};
-use crate::wait::eventually;
 
 /// One `POST /orders`.
 #[derive(Clone, PartialEq, Debug)]
@@ -95,10 +93,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Reads everything of a stack whose queues have drained.
+    /// Reads everything of a stack.
     ///
     /// # Errors
-    /// When something cannot be read, or a provider's call does not end.
+    /// When something cannot be read.
     pub async fn collect(
         deployed: &Deployed,
         placed: Vec<Placed>,
@@ -106,10 +104,6 @@ impl Evidence {
         seeded: BTreeMap<Sku, u64>,
         since_ms: u64,
     ) -> anyhow::Result<Self> {
-        eventually("no provider call is under way", Duration::from_secs(70), || async {
-            Ok(deployed.ledger.is_final().await?.then_some(()))
-        })
-        .await?;
         Ok(Self {
             placed,
             refunds,

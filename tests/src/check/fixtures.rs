@@ -69,10 +69,8 @@ fn walk(order: Order, outcomes: &[Outcome]) -> Order {
 }
 
 fn ways() -> Vec<Order> {
-    let valid = || Outcome::Valid {
-        prices: vec![Price { name: "T-shirt".into(), unit_price_minor: PRICE }],
-        total: total(),
-    };
+    let valid =
+        || Outcome::Valid { prices: vec![Price { name: "T-shirt".into(), unit_price_minor: PRICE }], total: total() };
     let authorized = |order| {
         let payment_id = format!("pi_{order}").parse().unwrap();
         Outcome::Authorized(Payment { payment_id, amount: total() })
@@ -223,12 +221,7 @@ pub(super) fn good() -> Evidence {
 
 /// A refund request that the API took.
 pub(super) fn refund_asked(order: usize, key_: &str, amount_minor: Option<u64>) -> RefundAsked {
-    RefundAsked {
-        order_id: who().order_id(&key(order)).unwrap(),
-        key: key_.to_owned(),
-        amount_minor,
-        status: 202,
-    }
+    RefundAsked { order_id: who().order_id(&key(order)).unwrap(), key: key_.to_owned(), amount_minor, status: 202 }
 }
 
 /// Where in the ledger an order has an effect.

@@ -29,11 +29,9 @@ pub fn i1_no_loss(evidence: &Evidence) -> Verdict {
             Some(parked) => found.require(open_cases.contains(parked.case_id.as_str()), order.order_id, || {
                 format!("parked with case {}, which is not open", parked.case_id)
             }),
-            None => found.require(
-                order.state.is_terminal() && order.next_command().is_none(),
-                order.order_id,
-                || format!("has not ended: {}", story(row)),
-            ),
+            None => found.require(order.state.is_terminal() && order.next_command().is_none(), order.order_id, || {
+                format!("has not ended: {}", story(row))
+            }),
         }
     }
     found.verdict()

@@ -7,19 +7,19 @@
 mod answers;
 mod batches;
 mod evidence;
+#[cfg(test)]
+mod fixtures;
 mod life;
 mod money;
 mod published;
 mod stock;
-#[cfg(test)]
-mod fixtures;
 pub mod way;
 
 use std::fmt::Display;
 
 use serde::Serialize;
 
-pub use answers::{i10_same_key_same_order, i2_no_phantom};
+pub use answers::{i2_no_phantom, i10_same_key_same_order};
 pub use batches::i12_batch_answers;
 pub use evidence::{Evidence, Placed, RefundAsked};
 pub use life::{i1_no_loss, i8_legal_transitions};

@@ -161,11 +161,9 @@ pub fn i5_nothing_ships_twice(evidence: &Evidence) -> Verdict {
         // Parked, it may wait for somebody to find out.
         let same = shipped == on_the_row || order.parked.is_some();
         found.require(same, &id, || format!("the row has the shipments {on_the_row:?}, the carrier {shipped:?}"));
-        found.require(
-            (order.state == State::Shipped) == order.shipment.is_some(),
-            &id,
-            || format!("is {} with {} shipment(s) on its row", order.state, on_the_row.len()),
-        );
+        found.require((order.state == State::Shipped) == order.shipment.is_some(), &id, || {
+            format!("is {} with {} shipment(s) on its row", order.state, on_the_row.len())
+        });
     }
     found.verdict()
 }

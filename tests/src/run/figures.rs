@@ -124,9 +124,11 @@ impl Figures {
 fn orders_per_second(evidence: &Evidence) -> f64 {
     let ends = evidence.rows.iter().filter_map(|row| {
         let is_end = |state: &str| State::ALL.into_iter().any(|known| known.is_terminal() && known.name() == state);
-        let end = row.order.timeline.iter().find(|entry| {
-            is_end(entry.event.name()) || entry.event == order::EventKind::CancelRefused
-        })?;
+        let end = row
+            .order
+            .timeline
+            .iter()
+            .find(|entry| is_end(entry.event.name()) || entry.event == order::EventKind::CancelRefused)?;
         Some(end.at_ms)
     });
     let first = evidence.placed.iter().map(|placed| placed.at_ms).min().unwrap_or_default();
@@ -279,11 +281,7 @@ fn sends(evidence: &Evidence) -> Sends {
         invocations += 1;
         most = most.max(sent);
     }
-    Sends {
-        per_message: ratio(sends, messages),
-        most_in_an_invocation: most,
-        mean_batch: ratio(messages, invocations),
-    }
+    Sends { per_message: ratio(sends, messages), most_in_an_invocation: most, mean_batch: ratio(messages, invocations) }
 }
 
 #[cfg(test)]

@@ -140,6 +140,10 @@ async fn exercise(
     for product in catalogue {
         seeded.insert(product.sku.parse().with_context(|| format!("sku {}", product.sku))?, product.available);
     }
+    eventually("no provider call is under way", Duration::from_secs(70), || async {
+        Ok(deployed.ledger.is_final().await?.then_some(()))
+    })
+    .await?;
     wait_for_the_last_lines(&deployed, since_ms).await?;
     let placed = journal.placed.clone();
     let evidence = Evidence::collect(&deployed, placed, journal.refunds.clone(), seeded, since_ms).await?;

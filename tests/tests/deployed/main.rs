@@ -1,0 +1,17 @@
+//! Black-box tests of the deployed stack: real Lambda binaries, deployed by the real `sam deploy` into a local AWS, with
+//! a payment provider and a carrier that keep a ledger. One stack serves all tests; each test is a shop of its own with
+//! products of its own, and when it closes, every invariant has to hold over its orders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod api;
+mod cancels;
+mod compensations;
+mod faults;
+mod happy;
+mod poison;
+mod recovery;
+mod refunds;
+mod repeats;
+mod shop;
+mod story;
