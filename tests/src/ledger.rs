@@ -53,6 +53,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// How often faults of one order have come true so far.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn fired(&self, order_id: impl ToString) -> anyhow::Result<u64> {
+        let answer: Value = self.http.get(format!("{}/_sandbox/faults", self.url)).send().await?.json().await?;
+        let rules = answer.get("faults").and_then(Value::as_array).context("the sandbox lists no faults")?;
+        let order_id = order_id.to_string();
+        let own = rules.iter().filter(|rule| rule.get("order_id").and_then(Value::as_str) == Some(order_id.as_str()));
+        Ok(own.filter_map(|rule| rule.get("fired").and_then(Value::as_u64)).sum())
+    }
+
     /// The usual latency of every provider call.
     ///
     /// # Errors

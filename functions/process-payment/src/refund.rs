@@ -2,7 +2,7 @@
 
 use lambda_queue::effect::Lease;
 use order::{Money, Outcome};
-use ports::{RefundView, Stop};
+use ports::{RefundView, Stop, time_for_call};
 
 use crate::{Attempt, Ports, Provider, is_wrong_state, stuck};
 
@@ -20,8 +20,10 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
         if let Some(refund) = find(attempt, ordinal).await? {
             return adopt(refund, ordinal, amount_minor);
         }
-        lease = attempt.next_generation(&lease).await?;
-        attempt.time_left()?;
+        lease = try_again(attempt, lease).await?;
+        if !time_for_call(attempt.ports, attempt.context) {
+            return Err(Stop::InDoubt { why: "too little time left to ask again".to_owned() });
+        }
     }
     let key = lease.provider_key();
     let answer = attempt.payments.refund_payment(&key, &id, attempt.order_id(), ordinal, amount).await;
@@ -31,6 +33,18 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
         return adopt(refund, ordinal, amount_minor);
     }
     Ok(Outcome::Refunded { ordinal, refund_id: answer? })
+}
+
+/// The lease to ask again with, after a look-up found nothing. Unlike a capture, a refund can happen twice: one that
+/// comes late would stand beside one under a new key. So the same key goes first, by which the provider itself tells the
+/// two apart; only when it has answered that key, without a refund to show for it (a stored 500, say), is there a new one.
+async fn try_again<P: Ports, Q: Provider>(attempt: &Attempt<'_, P, Q>, lease: Lease) -> Result<Lease, Stop> {
+    let asked_again = format!("asked again with generation {}", lease.generation);
+    if lease.note.as_ref() == Some(&asked_again) {
+        attempt.next_generation(&lease).await
+    } else {
+        Ok(attempt.ports.note(&lease, &asked_again).await?)
+    }
 }
 
 /// The refund of this ordinal at the provider. One that failed gave nothing back.

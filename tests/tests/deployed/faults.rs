@@ -41,6 +41,7 @@ async fn a_lost_answer_is_looked_up_and_not_charged_or_shipped_again() -> anyhow
         // A create whose answer was lost holds no money.
         let effects: Vec<Effect> = effects.into_iter().filter(|effect| *effect != Effect::PaymentCreated).collect();
         assert_eq!(effects, EFFECTS[1..], "{key}");
+        assert_eq!(shop.d.ledger.fired(shop.id(key)).await?, 1, "{key}: the fault never came true");
     }
     shop.close().await
 }
@@ -66,6 +67,7 @@ async fn a_lost_answer_to_an_undoing_is_looked_up_too() -> anyhow::Result<()> {
         assert_eq!(order.state, state, "{key}");
         let effects = shop.effects(shop.id(key))?;
         assert_eq!(effects.iter().filter(|happened| **happened == effect).count(), 1, "{key}: {effects:?}");
+        assert_eq!(shop.d.ledger.fired(shop.id(key)).await?, 1, "{key}: the fault never came true");
     }
     shop.close().await
 }
@@ -83,6 +85,7 @@ async fn a_throttled_provider_is_asked_again() -> anyhow::Result<()> {
         let id = shop.order(&key, &shop.body(Lane::Express)).await?;
         assert_eq!(shop.ended(id).await?.order.state, State::Shipped, "{key}");
         assert_eq!(shop.effects(id)?, EFFECTS, "{key}");
+        assert_eq!(shop.d.ledger.fired(id).await?, 2, "{key}: the fault never came true");
     }
     shop.close().await
 }

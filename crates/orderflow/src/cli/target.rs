@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use aws_config::BehaviorVersion;
 use clap::Args;
+use platform::{Aws, Names};
 
 use super::stack::Place;
-use crate::stack::{Clients, StackInfo};
+use crate::stack::{Clients, StackInfo, local_config};
 
 /// Which stack.
 #[derive(Debug, Args)]
@@ -29,6 +30,28 @@ impl Outputs {
 }
 
 impl Target {
+    /// The functions' own adapters over this stack: an operator acts through the same code.
+    pub(super) async fn aws(&self) -> anyhow::Result<Aws> {
+        let (_, outputs) = self.resolve().await?;
+        let config = match (&self.stack, StackInfo::load(&self.local.dir()?)?) {
+            (None, Some(info)) => local_config(&info.endpoint),
+            (Some(_), _) | (None, None) => aws_config::load_defaults(BehaviorVersion::latest()).await,
+        };
+        let name = |output: &str| outputs.output(output).map(str::to_owned);
+        let names = Names {
+            orders_table: name("OrdersTable")?,
+            stock_table: name("StockTable")?,
+            idempotency_table: name("IdempotencyTable")?,
+            cases_table: name("CasesTable")?,
+            queue_url_prefix: name("QueueUrlPrefix")?,
+            events_topic_arn: name("EventsTopicArn")?,
+            event_bus_name: name("EventBusName")?,
+            archive_bucket: name("ArchiveBucket")?,
+            ..Names::default()
+        };
+        Ok(Aws::with(config, names))
+    }
+
     pub(super) async fn resolve(&self) -> anyhow::Result<(Clients, Outputs)> {
         if let Some(name) = &self.stack {
             let clients = Clients::with(&aws_config::load_defaults(BehaviorVersion::latest()).await);
