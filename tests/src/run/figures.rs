@@ -56,8 +56,9 @@ pub struct PerShippedOrder {
 pub struct Sends {
     /// Send calls for one message received.
     pub per_message: f64,
-    /// The most in one invocation.
-    pub most_in_an_invocation: u64,
+    /// The most in one invocation, by function. A step sends to as many queues as it has steps behind it:
+    /// process-payment to two, the others to one.
+    pub most_in_an_invocation: BTreeMap<String, u64>,
     /// Messages in a batch received.
     pub mean_batch: f64,
 }
@@ -273,13 +274,15 @@ fn sends(evidence: &Evidence) -> Sends {
         .invocations
         .iter()
         .filter(|line| COMMAND_STEPS.contains(&line.function.as_str()) && line.failed_ids.is_empty());
-    let (mut sends, mut messages, mut invocations, mut most) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut sends, mut messages, mut invocations) = (0_u64, 0_u64, 0_u64);
+    let mut most: BTreeMap<String, u64> = BTreeMap::new();
     for line in clean {
         let sent = line.calls.get("sqs").copied().unwrap_or_default();
         sends += sent;
         messages += line.received_ids.len() as u64;
         invocations += 1;
-        most = most.max(sent);
+        let most = most.entry(line.function.clone()).or_default();
+        *most = sent.max(*most);
     }
     Sends { per_message: ratio(sends, messages), most_in_an_invocation: most, mean_batch: ratio(messages, invocations) }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use order::{Lane, Sku};
 use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
@@ -20,6 +20,7 @@ use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
 use crate::check::{self, Evidence};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
+use crate::guard;
 use crate::wait::eventually;
 
 pub use figures::Figures;
@@ -105,14 +106,13 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     options.launcher = if settings.patched && !settings.plain { Launcher::Patched } else { Launcher::Plain };
     options.compile = !settings.no_build;
     options.progress = Arc::new(|line| println!("{line}"));
-    // One that was killed left its stack behind.
-    if stack::down(&options.dir)? {
-        println!("stopped the stack of an earlier run");
-    }
+    let Some(_owned) = guard::own(&options.dir)? else {
+        bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
+    };
     let catalogue = load_catalogue(&root)?;
     let plan = Plan::generate(settings.seed, settings.count(), settings.mix, settings.lane, &catalogue)?;
     let stack = stack::up(&options).await?;
-    let guard = crate::guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
+    let guard = guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
     let report = exercise(settings, &stack, plan, &catalogue).await?;
     stack.down()?;
     drop(guard);

@@ -238,7 +238,9 @@ impl Report {
         add("dynamodb calls of a shipped order, most", shipped.max.to_string());
         add(&format!("the same, mean of {} orders", shipped.orders), format!("{:.2}", shipped.mean));
         add("sends a message (command steps)", format!("{:.3}", self.sends.per_message));
-        add("most sends in an invocation", self.sends.most_in_an_invocation.to_string());
+        for (function, most) in &self.sends.most_in_an_invocation {
+            add(&format!("most sends in an invocation of {function}"), most.to_string());
+        }
         add("messages in a batch (command steps)", format!("{:.2}", self.sends.mean_batch));
         table
     }

@@ -2,6 +2,7 @@
 
 use order::{Lane, OrderId, ReasonCode, State};
 use tests::ledger::{Effect, FaultKind, Operation, fault_of};
+use tests::mappings::Held;
 use tests::wait::eventually;
 use tokio::sync::Mutex;
 
@@ -15,12 +16,22 @@ pub static BULK: Mutex<()> = Mutex::const_new(());
 async fn cancelled_before(shop: &Shop, key: &str, queue: &str, state: State) -> anyhow::Result<OrderId> {
     let held = shop.d.mappings.hold(queue).await?;
     let id = shop.order(key, &shop.body(Lane::Bulk)).await?;
+    waits_before(shop, id, queue, state).await?;
+    cancel_and_let_go(shop, id, state, held).await?;
+    Ok(id)
+}
+
+/// Waits until an order is in a state and its command in front of a step that is held.
+async fn waits_before(shop: &Shop, id: OrderId, queue: &str, state: State) -> anyhow::Result<()> {
     shop.when(id, &format!("it is {state}"), |order| order.state == state).await?;
     eventually("its command waits in front of the step", SOON, || async {
         let depths = shop.d.queues.depths().await?;
         Ok(depths.0.get(queue).is_some_and(|depth| depth.visible > 0 && depth.in_flight == 0).then_some(()))
     })
-    .await?;
+    .await
+}
+
+async fn cancel_and_let_go(shop: &Shop, id: OrderId, state: State, held: Held) -> anyhow::Result<()> {
     let answer = shop.d.api.cancel(&shop.who, id).await?;
     assert_eq!((answer.status, answer.state()), (202, state.name()), "{}", answer.text);
     assert_eq!(answer.body["cancel_requested"], true);
@@ -33,7 +44,7 @@ async fn cancelled_before(shop: &Shop, key: &str, queue: &str, state: State) -> 
     assert_eq!(order.reason.map(|reason| reason.code), Some(ReasonCode::CustomerCancelled));
     let too_late = shop.d.api.cancel(&shop.who, id).await?;
     assert_eq!(too_late.status, 202, "a cancelled order says yes");
-    Ok(id)
+    Ok(())
 }
 
 #[tokio::test]
@@ -52,6 +63,18 @@ async fn a_cancel_before_the_step_runs_skips_its_effect() -> anyhow::Result<()> 
         assert_eq!(shop.effects(id)?, effects, "cancelled while {state}");
         assert_eq!(shop.available().await?, PIECES as i64, "cancelled while {state}");
     }
+
+    // Reserved: the same queue brings the hold and its capture, so the way there leads over the stock's.
+    let stock = shop.d.mappings.hold("stock-bulk").await?;
+    let id = shop.order("reserved", &shop.body(Lane::Bulk)).await?;
+    waits_before(&shop, id, "stock-bulk", State::Authorized).await?;
+    let payment = shop.d.mappings.hold("payment-bulk").await?;
+    stock.release().await?;
+    waits_before(&shop, id, "payment-bulk", State::Reserved).await?;
+    assert_eq!(shop.available().await?, PIECES as i64 - 2);
+    cancel_and_let_go(&shop, id, State::Reserved, payment).await?;
+    assert_eq!(shop.effects(id)?, held, "cancelled while reserved");
+    assert_eq!(shop.available().await?, PIECES as i64, "cancelled while reserved");
     shop.close().await
 }
 

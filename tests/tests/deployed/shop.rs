@@ -14,7 +14,7 @@ use tests::archive;
 use tests::check::{self, Evidence, Placed, RefundAsked};
 use tests::clock::now_ms;
 use tests::deployed::Deployed;
-use tests::guard::{self, Guard};
+use tests::guard::{self, Guard, Owned};
 use tests::ledger::{Effect, LedgerEntry};
 use tests::tables::Row;
 use tests::wait::eventually;
@@ -27,7 +27,13 @@ pub const PRICE: u64 = 1_000;
 pub const PIECES: u64 = 100;
 
 /// The stack, and the process that stops it after the last test, whichever that is.
-static STACK: OnceLock<Result<(StackInfo, Guard), String>> = OnceLock::new();
+static STACK: OnceLock<Result<Up, String>> = OnceLock::new();
+
+struct Up {
+    info: StackInfo,
+    _guard: Guard,
+    _owned: Owned,
+}
 
 fn stack_info() -> StackInfo {
     // A runtime of its own: the tests' runtimes end with them.
@@ -40,24 +46,23 @@ fn stack_info() -> StackInfo {
         up.unwrap_or_else(|_| bail_out()).map_err(|error| format!("{error:#}"))
     });
     match up {
-        Ok((info, _)) => info.clone(),
+        Ok(up) => up.info.clone(),
         Err(error) => panic!("the stack could not be brought up: {error}"),
     }
 }
 
-fn bail_out() -> anyhow::Result<(StackInfo, Guard)> {
+fn bail_out() -> anyhow::Result<Up> {
     bail!("bringing it up panicked")
 }
 
-async fn bring_up() -> anyhow::Result<(StackInfo, Guard)> {
+async fn bring_up() -> anyhow::Result<Up> {
     let root = stack::project_root()?;
-    let mut options = Options::new(root.clone()).in_dir(root.join("target/deployed-tests"));
+    let (dir, owned) = guard::own_one_of(&root.join("target/deployed-tests"))?;
+    let mut options = Options::new(root).in_dir(dir);
     options.progress = Arc::new(|line| eprintln!("{line}"));
-    // Left behind by a run that was cut off by the machine.
-    stack::down(&options.dir)?;
     let stack = stack::up(&options).await?;
     let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;
-    Ok((stack.detach(), guard))
+    Ok(Up { info: stack.detach(), _guard: guard, _owned: owned })
 }
 
 /// One test's tenant, customer and products, and what it asked for.
