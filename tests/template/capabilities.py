@@ -59,7 +59,7 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
 #: its own where a re-send may be owed to it.
 COMMANDS_TO: dict[str, tuple[str, ...]] = {
     "accept-order": STEPS,
-    "validate-order": ("payment",),
+    "validate-order": ("validate", "payment"),
     "process-payment": ("payment", "stock", "shipping"),
     "reserve-stock": ("payment", "stock"),
     "ship-order": ("stock", "shipping"),

@@ -125,10 +125,14 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                 // Boxed here and there: a handler over the SDK nests futures deeper than the compiler likes to lay out.
                 Box::pin(self.handle_all(&mut slots, fifo, of.deadline_ms, &handler)).await;
                 if fifo {
-                    fail_followers(&mut slots);
+                    fail_followers(&mut slots, |failure| !matches!(failure, Failure::Poison { .. }));
                 }
-                self.bury(&mut slots, &arn).await;
-                self.delay(&slots, &arn, fifo).await;
+                self.in_time(of.deadline_ms, "dead-lettering", self.bury(&mut slots, &arn)).await;
+                if fifo {
+                    // Poison that could not be moved is still the head of its group.
+                    fail_followers(&mut slots, |_| true);
+                }
+                self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &arn, fifo)).await;
             })
             .await;
         Ok(self.answer(&slots, &arn, &of, started_ms, &invocation_meter))
@@ -216,6 +220,14 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         let until_ms = self.ports.now_ms();
         for slot in slots.iter_mut().filter(|slot| slot.ended.is_none() && !slot.follower) {
             slot.ended = Some(Err(Failure::Defer { until_ms, why: "the invocation's time ran out".into() }));
+        }
+    }
+
+    /// Cuts off what would outlast the invocation: an answer that is late fails the whole batch.
+    async fn in_time(&self, deadline_ms: u64, what: &str, work: impl Future<Output = ()>) {
+        let left_ms = deadline_ms.saturating_sub(self.ports.now_ms()).saturating_sub(ANSWER_MS / 2);
+        if tokio::time::timeout(Duration::from_millis(left_ms), work).await.is_err() {
+            tracing::warn!(what, "cut off for the answer's sake: what is not done stays failed");
         }
     }
 
@@ -459,14 +471,14 @@ fn lines(slots: &[Slot], fifo: bool) -> Vec<Vec<usize>> {
 }
 
 /// On FIFO, everything behind a failed record of its group has to come back too, in order.
-fn fail_followers(slots: &mut [Slot]) {
+fn fail_followers(slots: &mut [Slot], stops: impl Fn(&Failure) -> bool) {
     let mut stopped: HashSet<Option<String>> = HashSet::new();
     for slot in slots {
         let group = slot.record.context.group.clone();
         if stopped.contains(&group) {
             slot.follower = true;
             slot.ended = None;
-        } else if matches!(&slot.ended, Some(Err(failure)) if !matches!(failure, Failure::Poison { .. })) {
+        } else if matches!(&slot.ended, Some(Err(failure)) if stops(failure)) {
             stopped.insert(group);
         }
     }

@@ -24,6 +24,9 @@ pub struct EffectKey {
     pub record: String,
     /// `<effect>#<ordinal>`.
     pub operation: String,
+    /// The subject's version that asks for it: it only grows, so a copy that read an old version cannot begin an operation
+    /// again after a later one has ended.
+    pub version: u64,
 }
 
 /// The right to run an effect, until it ends.
@@ -62,7 +65,7 @@ pub enum Claimed {
         /// UTC milliseconds.
         until_ms: u64,
     },
-    /// This operation is done.
+    /// This operation is done, or a later one is: what the caller read is old.
     Completed,
     /// This operation was given up before it ran.
     Skipped,
@@ -90,6 +93,7 @@ pub trait EffectRecords {
     /// Raises the generation, after a look-up proved that the present one had no effect.
     fn raise_generation(&self, lease: &Lease) -> impl Future<Output = Result<Lease, Failure>> + Send;
 
-    /// Gives the lease back: this attempt surely had no effect. The count of attempts stays.
-    fn free(&self, lease: &Lease) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Gives the lease back: this attempt surely had no effect. Whether it counts as an attempt is the caller's to say: one
+    /// that was never started, or that the provider had no room for, does not.
+    fn free(&self, lease: &Lease, counts: bool) -> impl Future<Output = Result<(), Failure>> + Send;
 }

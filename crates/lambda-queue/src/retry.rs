@@ -32,9 +32,9 @@ pub fn backoff_s(receive_count: u32, age_ms: u64, random: &impl Random) -> u32 {
     seconds(1 + random.below(ceiling))
 }
 
-/// Seconds of an explicit wish, rounded up.
+/// Seconds of an explicit wish, rounded up, at least 1.
 pub fn after_s(after: Duration) -> u32 {
-    seconds(after.as_millis().div_ceil(1000).try_into().unwrap_or(MOST_S))
+    seconds(after.as_millis().div_ceil(1000).try_into().unwrap_or(MOST_S).max(1))
 }
 
 /// Seconds to a moment, rounded up, at least 1 and at most 60.

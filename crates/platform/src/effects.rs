@@ -149,10 +149,12 @@ impl EffectRecords for Aws {
             .write(Write {
                 record: &key.record,
                 set: "SET #operation = :operation, #status = :in_progress, #owner = :owner, #lease_until = :until, \
-                      #attempts = :one, #generation = :zero REMOVE #note, #expires_at",
+                      #attempts = :one, #generation = :zero, #subject_version = :version REMOVE #note, #expires_at",
                 condition: "attribute_not_exists(#key) \
-                            OR (#status IN (:completed, :skipped) AND #operation <> :operation)",
+                            OR (#status IN (:completed, :skipped) AND #operation <> :operation \
+                            AND #subject_version < :version)",
                 values: vec![
+                    (":version", number(key.version)),
                     (":operation", text(key.operation.clone())),
                     (":in_progress", text(IN_PROGRESS)),
                     (":completed", text(COMPLETED)),
@@ -170,6 +172,10 @@ impl EffectRecords for Aws {
             Written::Refused(record) => record,
         };
         let operation = text_of(&old, "operation").unwrap_or_default();
+        let ended = matches!(text_of(&old, "status").as_deref(), Some(COMPLETED | SKIPPED));
+        if operation != key.operation && ended {
+            return Ok(Claimed::Completed);
+        }
         if operation != key.operation {
             return Ok(Claimed::Busy { operation });
         }
@@ -200,11 +206,18 @@ impl EffectRecords for Aws {
         self.write_owned(lease, "SET #generation = :raised", vec![(":raised", raised)]).await
     }
 
-    async fn free(&self, lease: &Lease) -> Result<(), Failure> {
-        let values =
-            vec![(":free", text(FREE)), (":owner", text(lease.owner.clone())), (":in_progress", text(IN_PROGRESS))];
+    async fn free(&self, lease: &Lease, counts: bool) -> Result<(), Failure> {
+        // Not a decrement: a repeat of this write after a lost answer must not take off twice.
+        let attempts = if counts { lease.attempts } else { lease.attempts.saturating_sub(1) };
+        let values = vec![
+            (":attempts", number(attempts)),
+            (":free", text(FREE)),
+            (":owner", text(lease.owner.clone())),
+            (":in_progress", text(IN_PROGRESS)),
+        ];
         let condition = "#owner = :owner AND #status = :in_progress";
-        let write = Write { record: &lease.key.record, set: "SET #status = :free", condition, values };
+        let write =
+            Write { record: &lease.key.record, set: "SET #status = :free, #attempts = :attempts", condition, values };
         match self.write(write).await? {
             Written::Done(_) => Ok(()),
             Written::Refused(record) if is_owner(&record, &lease.owner) => Ok(()),
@@ -270,6 +283,7 @@ impl Effects for Aws {
         let commit_id = self.fresh().to_string();
         let tombstone = vec![
             (":operation", text(key.operation.clone())),
+            (":version", number(key.version)),
             (":skipped", text(SKIPPED)),
             (":completed", text(COMPLETED)),
             (":free", text(FREE)),
@@ -280,8 +294,9 @@ impl Effects for Aws {
         let record = self.record_update(
             key,
             "SET #operation = :operation, #status = :skipped, #owner = :owner, #lease_until = :zero, \
-             #attempts = :zero, #generation = :zero, #expires_at = :expires_at REMOVE #note",
-            "attribute_not_exists(#key) OR (#status IN (:completed, :skipped) AND #operation <> :operation) \
+             #attempts = :zero, #generation = :zero, #subject_version = :version, #expires_at = :expires_at REMOVE #note",
+            "attribute_not_exists(#key) \
+             OR (#status IN (:completed, :skipped) AND #operation <> :operation AND #subject_version < :version) \
              OR (#status = :free AND #operation = :operation)",
             tombstone,
         )?;

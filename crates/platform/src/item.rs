@@ -79,7 +79,9 @@ pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str
     let mut names = HashMap::from([("#version".to_owned(), "version".to_owned())]);
     let mut values = HashMap::from([(":read".to_owned(), number(before.version))]);
     let (mut sets, mut removes) = (Vec::new(), Vec::new());
-    let changed = new.into_iter().filter(|(name, value)| old.get(name) != Some(value));
+    // When it is due may have been moved since it was read, without a new version.
+    let moves = |name: &str| matches!(name, "due_at" | "nudges" | "open_shard");
+    let changed = new.into_iter().filter(|(name, value)| moves(name) || old.get(name) != Some(value));
     for (at, (name, value)) in changed.enumerate() {
         sets.push(format!("#s{at} = :s{at}"));
         names.insert(format!("#s{at}"), name);

@@ -1,11 +1,12 @@
 //! SES v2.
 
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use order::Email;
 use ports::{Mail, ProviderError, SendMail, StoreError};
 
 use crate::Aws;
-use crate::errors::{store_error, text};
+use crate::errors::store_error;
 
 impl SendMail for Aws {
     async fn send_mail(&self, to: &Email, mail: &Mail) -> Result<String, ProviderError> {
@@ -24,11 +25,15 @@ impl SendMail for Aws {
         match sent {
             Ok(answer) => Ok(answer.message_id.unwrap_or_default()),
             Err(error) => {
-                let throttled = error.raw_response().is_some_and(|response| response.status().as_u16() == 429);
-                let why = text(&error);
+                // Only the code: SES quotes the recipient in its messages.
+                let code = error.code().unwrap_or_default().to_owned();
+                let why = if code.is_empty() { "SES gave no answer".to_owned() } else { code.clone() };
                 Err(match store_error(&error) {
-                    StoreError::NotDone(_) if throttled => ProviderError::NotRun { retry_after: None, why },
-                    StoreError::NotDone(_) => ProviderError::Refused { why },
+                    StoreError::NotDone(_) if matches!(code.as_str(), "MessageRejected" | "BadRequestException") => {
+                        ProviderError::Refused { why }
+                    }
+                    // Throttled, paused, suspended, not allowed: all of them surely took no mail, and pass.
+                    StoreError::NotDone(_) => ProviderError::NotRun { retry_after: None, why },
                     StoreError::Unknown(_) | StoreError::Unreadable(_) => ProviderError::Unknown { why },
                 })
             }

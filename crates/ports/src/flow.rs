@@ -203,7 +203,7 @@ where
     match effect(lease.clone(), in_doubt).await {
         Ok(outcome) => commit(ports, &lease, order, &outcome, causation).await,
         Err(Stop::NotRun { retry_after, why }) => {
-            ports.free(&lease).await?;
+            ports.free(&lease, false).await?;
             Err(Failure::Retry { after: retry_after, why })
         }
         Err(Stop::InDoubt { why }) => Err(Failure::Unknown {
@@ -212,7 +212,7 @@ where
             why,
         }),
         Err(Stop::Refused { why }) => {
-            ports.free(&lease).await?;
+            ports.free(&lease, true).await?;
             Err(Failure::bug(format!("the provider refuses the request: {why}")))
         }
         Err(Stop::Stuck { why }) => park_effect(ports, &lease, order, &run, &why).await,

@@ -9,6 +9,9 @@ use ports::{ClaimOnce, Event, LoadOrder, Mail, Once, ProviderError, SendMail};
 pub trait Ports: LoadOrder + ClaimOnce + SendMail + Clock {}
 impl<P: LoadOrder + ClaimOnce + SendMail + Clock> Ports for P {}
 
+/// The longest that a claim and its mail may take, milliseconds.
+const CLAIM_AND_SEND_MS: u64 = 5_000;
+
 /// Renders the mail of an event; `None` for events that nobody is written about.
 pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
 
@@ -25,6 +28,11 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     // Erased since: there is nobody to write to.
     let Some(email) = &order.email else { return Ok(Done::already()) };
     let Some(mail) = render(&order, kind) else { return Ok(Done::already()) };
+    // A claim without its mail would silence it for good: nothing is claimed that may not be sent in time.
+    let now_ms = ports.now_ms();
+    if now_ms.saturating_add(CLAIM_AND_SEND_MS) > record.context.handler_deadline_ms {
+        return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
+    }
     let claim = format!("mail#{}#{}", order.order_id, event.data.version);
     if ports.claim_once(&claim).await? == Once::Taken {
         return Ok(Done::already());

@@ -23,7 +23,10 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     if in_doubt {
         match look_up(attempt, &payment_id).await? {
             Seen::Ended(outcome) => return Ok(outcome.unwrap_or_else(held)),
-            Seen::Unconfirmed => lease = attempt.next_generation(&lease).await?,
+            Seen::Unconfirmed => {
+                attempt.still_wanted()?;
+                lease = attempt.next_generation(&lease).await?;
+            }
         }
     }
     attempt.time_left()?;
@@ -47,7 +50,13 @@ async fn create<P: Ports, Q: Provider>(
     in_doubt: bool,
 ) -> Result<(Lease, PaymentId), Stop> {
     // Whatever an earlier create led to, it holds nothing; its stored answer may be a 500, so it is not asked for again.
-    let lease = if in_doubt { attempt.next_generation(&lease).await? } else { lease };
+    let lease = if in_doubt {
+        attempt.still_wanted()?;
+        attempt.next_generation(&lease).await?
+    } else {
+        lease
+    };
+    attempt.time_left()?;
     let total = attempt.order.total.ok_or_else(|| stuck("the row has no total"))?;
     let method = attempt.order.payment_method.clone().ok_or_else(|| stuck("the payment method was erased"))?;
     let payment = NewPayment { order_id: attempt.order_id(), amount: total, method };

@@ -17,10 +17,13 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     if in_doubt {
         match look_up(attempt, total).await? {
             Some(outcome) => return Ok(outcome),
-            None => lease = attempt.next_generation(&lease).await?,
+            None => {
+                attempt.still_wanted()?;
+                lease = attempt.next_generation(&lease).await?;
+            }
         }
-        attempt.time_left()?;
     }
+    attempt.time_left()?;
     let answer = attempt.payments.capture_payment(&lease.provider_key(), &id, total).await;
     if is_wrong_state(&answer) {
         let seen = look_up(attempt, total).await?;

@@ -44,7 +44,11 @@ pub async fn handle(ports: &impl Ports, payments: &impl Provider, record: &Recor
         }
     };
     let run = EffectRun {
-        key: EffectKey { record: format!("payment#{}", order.order_id), operation: format!("{effect}#{ordinal}") },
+        key: EffectKey {
+            record: format!("payment#{}", order.order_id),
+            operation: format!("{effect}#{ordinal}"),
+            version: order.version,
+        },
         skippable,
         settle_ms: payments.payment_terms().settle_ms,
         step: Step::Payment.name(),
@@ -90,6 +94,16 @@ impl<P: Ports, Q: Provider> Attempt<'_, P, Q> {
         } else {
             Err(Stop::NotRun { retry_after: None, why: "too little time left to call the provider".to_owned() })
         }
+    }
+
+    /// A look-up proved that the effect never happened, and meanwhile the customer cancelled: it is not begun again. The
+    /// lease is given back, and the next receive skips the effect for good.
+    fn still_wanted(&self) -> Result<(), Stop> {
+        if self.order.cancel_requested {
+            let why = "cancelled before it happened".to_owned();
+            return Err(Stop::NotRun { retry_after: Some(std::time::Duration::from_secs(1)), why });
+        }
+        Ok(())
     }
 
     /// A look-up proved that the present generation had no effect: the next call needs a key of its own.

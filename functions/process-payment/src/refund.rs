@@ -24,6 +24,8 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
         if !time_for_call(attempt.ports, attempt.context) {
             return Err(Stop::InDoubt { why: "too little time left to ask again".to_owned() });
         }
+    } else {
+        attempt.time_left()?;
     }
     let key = lease.provider_key();
     let answer = attempt.payments.refund_payment(&key, &id, attempt.order_id(), ordinal, amount).await;

@@ -18,8 +18,8 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
             return Ok(Outcome::Voided);
         }
         lease = attempt.next_generation(&lease).await?;
-        attempt.time_left()?;
     }
+    attempt.time_left()?;
     let answer = attempt.payments.cancel_payment(&lease.provider_key(), &id).await;
     if is_wrong_state(&answer) {
         return if is_voided(attempt).await? {

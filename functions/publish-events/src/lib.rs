@@ -20,7 +20,7 @@ impl<P: PublishEvents + Clock> Ports for P {}
 /// Entries of one `PublishBatch` and one `PutEvents`.
 const BATCH: usize = 10;
 /// Nothing is started with less than this left, milliseconds.
-const KEPT_MS: u64 = 3_000;
+const KEPT_MS: u64 = 6_000;
 
 /// A stream record that cannot even be answered: without a sequence number there is nothing to restart at.
 #[derive(Debug, thiserror::Error)]

@@ -43,7 +43,9 @@ pub struct Recovered {
 /// dies in between sends once more.
 pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, Failure> {
     let mut done = Recovered::default();
-    for shard in 0..SHARDS {
+    // Another shard first each minute, so that a run that is cut off leaves none behind for long.
+    let first = u16::try_from(ports.now_ms() / 60_000 % u64::from(SHARDS)).unwrap_or(0);
+    for shard in (0..SHARDS).map(|at| (first + at) % SHARDS) {
         let now_ms = ports.now_ms();
         if now_ms.saturating_add(KEPT_MS) > deadline_ms {
             tracing::warn!(shard, "out of time: the next run goes on");
@@ -52,31 +54,55 @@ pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, 
         let mut nudges = Vec::new();
         for id in ports.find_due(shard, now_ms, PER_SHARD).await? {
             done.due += 1;
-            // The index lags: only the row says whether it is still due.
-            let Some(order) = ports.load_order(id).await? else {
+            if ports.now_ms().saturating_add(KEPT_MS) > deadline_ms {
                 done.left += 1;
                 continue;
-            };
-            if order.due_at.is_none_or(|due_at| due_at > now_ms) {
-                done.left += 1;
-            } else if order.nudges >= MAX_NUDGES {
-                let why = format!("{MAX_NUDGES} nudges moved nothing");
-                let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
-                if parked { done.parked += 1 } else { done.left += 1 }
-            } else {
-                nudges.extend(owed(ports, &order, None).into_iter().map(|message| (order.clone(), message)));
+            }
+            // One order's trouble is that order's: the others are recovered all the same.
+            match look(ports, id, now_ms).await {
+                Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
+                Ok(Look::Parked) => done.parked += 1,
+                Ok(Look::MovedOn) => done.left += 1,
+                Err(failure) => {
+                    tracing::error!(order_id = %id, %failure, "not recovered");
+                    done.left += 1;
+                }
             }
         }
         let asked = nudges.len() as u64;
-        let sent = send(ports, nudges).await?;
+        let sent = send(ports, nudges).await;
         done.sent += sent;
         done.left += asked.saturating_sub(sent);
     }
     Ok(done)
 }
 
+/// What a due row turned out to be.
+enum Look {
+    Nudge(Box<Order>, Outgoing),
+    Parked,
+    MovedOn,
+}
+
+/// The index lags: only the row says whether it is still due.
+async fn look(ports: &impl Ports, id: OrderId, now_ms: u64) -> Result<Look, Failure> {
+    let Some(order) = ports.load_order(id).await? else { return Ok(Look::MovedOn) };
+    if order.due_at.is_none_or(|due_at| due_at > now_ms) {
+        return Ok(Look::MovedOn);
+    }
+    if order.nudges >= MAX_NUDGES {
+        let why = format!("{MAX_NUDGES} nudges moved nothing");
+        let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
+        return Ok(if parked { Look::Parked } else { Look::MovedOn });
+    }
+    match owed(ports, &order, None).pop() {
+        Some(message) => Ok(Look::Nudge(Box::new(order), message)),
+        None => Err(Failure::bug("due, and nothing is owed")),
+    }
+}
+
 /// Sends commands, grouped by queue, and moves the `due_at` of each that was taken. Answers how many were.
-async fn send(ports: &impl Ports, nudges: Vec<(Order, Outgoing)>) -> Result<u64, Failure> {
+async fn send(ports: &impl Ports, nudges: Vec<(Order, Outgoing)>) -> u64 {
     let mut by_queue: std::collections::BTreeMap<String, Vec<(Order, Outgoing)>> = std::collections::BTreeMap::new();
     for (order, message) in nudges {
         by_queue.entry(message.queue.clone()).or_default().push((order, message));
@@ -87,20 +113,30 @@ async fn send(ports: &impl Ports, nudges: Vec<(Order, Outgoing)>) -> Result<u64,
             let messages: Vec<Outgoing> = chunk.iter().map(|(_, message)| message.clone()).collect();
             let results = ports.send(&queue, &messages).await;
             for ((order, _), result) in chunk.iter().zip(results) {
-                match result {
+                // A command that was not taken is postponed too, so that it does not hide the rows behind it.
+                let (wait_ms, nudges) = match result {
                     Ok(()) => {
-                        let due_at_ms = ports.now_ms().saturating_add(wait_ms(order.nudges));
-                        // Not ours any more if the version changed: then it moved, which was the purpose.
-                        let still = ports.postpone(order, due_at_ms, order.nudges.saturating_add(1)).await?;
-                        tracing::info!(order_id = %order.order_id, version = order.version, nudges = order.nudges, still, "nudged");
                         sent += 1;
+                        (wait_ms(order.nudges), order.nudges.saturating_add(1))
                     }
-                    Err(why) => tracing::warn!(order_id = %order.order_id, why, "not sent: the next run tries again"),
+                    Err(why) => {
+                        tracing::warn!(order_id = %order.order_id, why, "not sent: tried again in a minute");
+                        (FIRST_MS, order.nudges)
+                    }
+                };
+                match ports.postpone(order, ports.now_ms().saturating_add(wait_ms), nudges).await {
+                    // Not ours any more if the version changed: then it moved, which was the purpose.
+                    Ok(still) => {
+                        tracing::info!(order_id = %order.order_id, version = order.version, nudges, still, "nudged")
+                    }
+                    Err(error) => {
+                        tracing::warn!(order_id = %order.order_id, %error, "not postponed: sent once more next time")
+                    }
                 }
             }
         }
     }
-    Ok(sent)
+    sent
 }
 
 fn wait_ms(nudges: u32) -> u64 {

@@ -1,12 +1,14 @@
 //! Hands a paid order to the carrier, once. Consumes `shipment.create.v1`, emits nothing, or `stock.release.v1` where the
 //! carrier does not go there.
 
+use std::time::Duration;
+
 use lambda_queue::effect::EffectKey;
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, Outcome, Reason, ReasonCode, Step};
 use ports::{
     Carrier, CommitOrder, Due, EffectRun, Effects, LoadOrder, OpenCase, SendCommands, ShipmentAnswer, ShipmentRequest,
-    Stop, due, parse_command, run_effect,
+    Stop, due, parse_command, run_effect, time_for_call,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
@@ -30,14 +32,18 @@ pub async fn handle(ports: &impl Ports, carrier: &impl Provider, record: &Record
         Due::Finished(done) => return Ok(done),
     };
     let run = EffectRun {
-        key: EffectKey { record: format!("shipment#{}", order.order_id), operation: "create#0".to_owned() },
+        key: EffectKey {
+            record: format!("shipment#{}", order.order_id),
+            operation: "create#0".to_owned(),
+            version: order.version,
+        },
         skippable: true,
         settle_ms: carrier.carrier_terms().settle_ms,
         step: Step::Shipping.name(),
         message: &message,
         context: &record.context,
     };
-    let request = request(&order);
+    let (request, cancelled) = (request(&order), order.cancel_requested);
     run_effect(ports, order, run, async |lease, in_doubt| {
         let request = request.map_err(|why| Stop::Stuck { why })?;
         if in_doubt {
@@ -46,7 +52,15 @@ pub async fn handle(ports: &impl Ports, carrier: &impl Provider, record: &Record
                 tracing::info!(order_id = %request.order_id, generation = lease.generation, "shipment adopted");
                 return Ok(Outcome::ShipmentCreated(shipment));
             }
+            if cancelled {
+                // It never happened, and is not wanted any more: given back, and skipped for good next time.
+                let why = "cancelled before it happened".to_owned();
+                return Err(Stop::NotRun { retry_after: Some(Duration::from_secs(1)), why });
+            }
             // Not there: asking again with the same reference makes it, or answers the one that came late.
+        }
+        if !time_for_call(ports, &record.context) {
+            return Err(Stop::NotRun { retry_after: None, why: "too little time left to call the carrier".to_owned() });
         }
         match carrier.create_shipment(&request).await? {
             ShipmentAnswer::Created(shipment) => Ok(Outcome::ShipmentCreated(shipment)),

@@ -65,6 +65,8 @@ pub struct Report {
     /// See [`Figures`].
     pub messages_per_second_busiest_10s: f64,
     /// See [`Figures`].
+    pub messages_per_second_to_the_last: f64,
+    /// See [`Figures`].
     pub messages_per_second_without_archive: f64,
     /// See there.
     pub dynamodb_calls_per_shipped_order: PerShippedOrder,
@@ -124,6 +126,7 @@ impl Report {
             calls_per_order: figures.calls_per_order,
             invariants,
             messages_per_second_busiest_10s: figures.messages_per_second_busiest,
+            messages_per_second_to_the_last: figures.messages_per_second_to_the_last,
             messages_per_second_without_archive: figures.messages_per_second_without_archive,
             dynamodb_calls_per_shipped_order: figures.shipped,
             sends: figures.sends,
@@ -229,6 +232,7 @@ impl Report {
         add("orders a second", format!("{:.1}", self.orders_per_second));
         add("messages a second", format!("{:.1}", self.messages_per_second));
         add("messages a second, busiest 10 s", format!("{:.1}", self.messages_per_second_busiest_10s));
+        add("messages a second to the last straggler", format!("{:.1}", self.messages_per_second_to_the_last));
         add("messages a second without the archive", format!("{:.1}", self.messages_per_second_without_archive));
         let Acceptance { p50_ms, p95_ms, p99_ms } = self.acceptance;
         add("POST /orders p50 / p95 / p99 ms", format!("{p50_ms} / {p95_ms} / {p99_ms}"));
@@ -302,4 +306,76 @@ fn unexpected(journal: &Journal, evidence: &Evidence) -> Vec<String> {
         format!("order {} ({kind}): {}{reason}", row.order.order_id, story(row))
     };
     evidence.rows.iter().filter(otherwise).map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use orderflow::stack::Launcher;
+
+    use super::*;
+    use crate::check;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn report(journal: &Journal, evidence: &Evidence) -> Report {
+        let info = StackInfo {
+            ministack_pid: 0,
+            ministack_started: String::new(),
+            sandbox_pid: 0,
+            sandbox_started: String::new(),
+            endpoint: String::new(),
+            sandbox_url: String::new(),
+            api_url: String::new(),
+            ledger: "ledger.jsonl".into(),
+            stack_name: "orderflow".to_owned(),
+            outputs: BTreeMap::new(),
+            launcher: Launcher::Patched,
+        };
+        let settings = Cli::parse_from(["run"]).settings;
+        Report::new(&settings, &info, journal, evidence, check::all(evidence))
+    }
+
+    fn nothing() -> Evidence {
+        Evidence { archived: Some(Vec::new()), ..Evidence::default() }
+    }
+
+    #[test]
+    fn the_report_has_the_shape_that_others_read() {
+        let json = serde_json::to_value(report(&Journal::default(), &nothing())).unwrap();
+        for key in ["accepted", "shipped", "rejected", "cancelled", "parked", "open"] {
+            assert_eq!(json["orders"][key], 0, "{key}");
+        }
+        for key in ["orders_per_second", "messages_per_second"] {
+            assert!(json[key].is_f64(), "{key}");
+        }
+        for key in ["dynamodb", "sqs", "sns", "events", "ses"] {
+            assert!(json["calls_per_order"][key].is_f64(), "{key}");
+        }
+        assert!(json["steps"].is_object());
+        let ids: Vec<&str> =
+            json["invariants"].as_array().unwrap().iter().map(|verdict| verdict["id"].as_str().unwrap()).collect();
+        for id in ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I12"] {
+            assert!(ids.contains(&id), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_good_only_if_nothing_at_all_is_wrong() {
+        assert!(report(&Journal::default(), &nothing()).holds());
+        let stuck = Journal { stuck: vec!["order 1".to_owned()], ..Journal::default() };
+        assert!(!report(&stuck, &nothing()).holds());
+        let trouble = Journal { troubles: vec!["a timeout".to_owned()], ..Journal::default() };
+        assert!(!report(&trouble, &nothing()).holds());
+        let broken = Evidence { archived: None, ..Evidence::default() };
+        assert!(!report(&Journal::default(), &broken).holds());
+        let mut dead = nothing();
+        let depth = crate::queues::Depth { visible: 1, ..Default::default() };
+        dead.queues.0.insert("notify-dlq.fifo".to_owned(), depth);
+        assert!(!report(&Journal::default(), &dead).holds());
+    }
 }
