@@ -12,7 +12,7 @@ use crate::StoreError;
 pub enum EffectEnd {
     /// The effect happened, or surely and finally did not; the row has the receipt. Starts the record's time to live.
     Completed,
-    /// A person has to look. The record is freed and its attempts are counted anew.
+    /// A person has to look. The record stays in doubt, so that whoever resumes looks first; its attempts are counted anew.
     Parked,
 }
 

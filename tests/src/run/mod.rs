@@ -54,7 +54,7 @@ pub struct Settings {
     #[arg(long, env = "ORDERS", default_value_t = 200)]
     pub orders: usize,
     /// Orders a second, whatever becomes of the earlier ones
-    #[arg(long, env = "RATE", default_value_t = 15.0)]
+    #[arg(long, env = "RATE", default_value_t = 10.0)]
     pub rate: f64,
     /// Place this many orders as fast as they are taken, so that a backlog builds; overrides --orders and --rate
     #[arg(long, env = "BACKLOG")]

@@ -151,6 +151,16 @@ impl Shop {
         answer.order_id().context("no order id")
     }
 
+    /// Takes a request for refused, so that its order is nobody's.
+    pub fn forget(&self, key: &str) {
+        self.placed
+            .lock()
+            .unwrap()
+            .iter_mut()
+            .filter(|placed| placed.key == key)
+            .for_each(|placed| placed.status = 400);
+    }
+
     /// Asks money back, and remembers.
     pub async fn refund(&self, id: OrderId, key: &str, amount_minor: Option<u64>) -> anyhow::Result<Answer> {
         let answer = self.d.api.refund(&self.who, id, key, amount_minor).await?;
