@@ -68,7 +68,7 @@ pub struct Settings {
     /// Only orders of this lane
     #[arg(long, env = "LANE")]
     pub lane: Option<Lane>,
-    /// 1: ministack with the two patches of tools/ministack/launch.py; 0: as it comes
+    /// 1: ministack with the patches of tools/ministack/launch.py; 0: as it comes
     #[arg(long, env = "PATCHED", default_value = "1", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub patched: bool,
     /// The same as PATCHED=0
