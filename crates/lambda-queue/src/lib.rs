@@ -3,16 +3,20 @@
 //!
 //! It knows nothing of orders. Queue, clock and randomness are ports ([`ports`]); an adapter for AWS stands elsewhere.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod batch;
 pub mod dead_letter;
 pub mod effect;
 pub mod envelope;
 mod failure;
+#[cfg(feature = "logging")]
 pub mod logging;
 pub mod meter;
 pub mod metrics;
 pub mod ports;
 pub mod retry;
+#[cfg(feature = "runtime")]
 pub mod serve;
 
 pub use batch::{Batch, Record, RecordContext};

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use ports::{ArchiveEvents, StoreError};
 
 use crate::Aws;
-use crate::errors::store_error;
+use lambda_queue::aws::store_error;
 
 impl ArchiveEvents for Aws {
     async fn archive_events(&self, key: &str, lines: &[String]) -> Result<(), StoreError> {

@@ -79,7 +79,7 @@ impl Aws {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
         let failed = |why: String| StartError::Secret { arn: arn.to_owned(), why };
         let answer = client.get_secret_value().secret_id(arn).send().await;
-        let answer = answer.map_err(|error| failed(crate::errors::text(&error)))?;
+        let answer = answer.map_err(|error| failed(lambda_queue::aws::text(&error)))?;
         answer.secret_string().map(str::to_owned).ok_or_else(|| failed("it holds no text".to_owned()))
     }
 

@@ -6,8 +6,8 @@ use order::Sku;
 use ports::{Product, ReadCatalogue, StoreError};
 
 use crate::Aws;
-use crate::errors::store_error;
 use crate::item::{Item, number, number_of, text, text_of};
+use lambda_queue::aws::store_error;
 
 impl ReadCatalogue for Aws {
     async fn read_catalogue(&self, skus: &[Sku]) -> Result<Vec<Product>, StoreError> {

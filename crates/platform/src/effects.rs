@@ -10,10 +10,10 @@ use order::Order;
 use ports::{ClaimOnce, Commit, EffectCommit, EffectEnd, Effects, Once, Skip, StoreError};
 
 use crate::Aws;
-use crate::errors::store_error;
 use crate::item::{self, Item, number, number_of, text, text_of};
 use crate::orders::lost;
 use crate::stock::{Transacted, is_refusal};
+use lambda_queue::aws::store_error;
 
 /// How long a completed record is kept, seconds: queue and dead-letter retention, and the archive's, so that no replay
 /// out of any of them finds the record gone.

@@ -5,7 +5,7 @@ use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use ports::{Publication, PublishEvents};
 
 use crate::Aws;
-use crate::errors;
+use lambda_queue::aws;
 
 impl PublishEvents for Aws {
     async fn publish_events(&self, events: &[Publication]) -> Vec<Result<(), String>> {
@@ -33,7 +33,7 @@ impl Aws {
                     Err(failed.map_or("the topic did not name it".to_owned(), |entry| entry.code().to_owned()))
                 })
                 .collect(),
-            Err(error) => vec![Err(errors::text(&error)); events.len()],
+            Err(error) => vec![Err(aws::text(&error)); events.len()],
         }
     }
 
@@ -54,7 +54,7 @@ impl Aws {
                 });
                 events.iter().map(|_| results.next().unwrap_or(Err("the bus did not answer".to_owned()))).collect()
             }
-            Err(error) => vec![Err(errors::text(&error)); events.len()],
+            Err(error) => vec![Err(aws::text(&error)); events.len()],
         }
     }
 }

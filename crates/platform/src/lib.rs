@@ -7,7 +7,6 @@ mod archive;
 mod aws;
 mod catalogue;
 mod effects;
-mod errors;
 mod events;
 mod item;
 mod mail;

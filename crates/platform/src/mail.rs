@@ -6,7 +6,7 @@ use order::Email;
 use ports::{Mail, ProviderError, SendMail, StoreError};
 
 use crate::Aws;
-use crate::errors::store_error;
+use lambda_queue::aws::store_error;
 
 impl SendMail for Aws {
     async fn send_mail(&self, to: &Email, mail: &Mail) -> Result<String, ProviderError> {

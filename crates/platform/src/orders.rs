@@ -12,8 +12,8 @@ use ports::{
 };
 
 use crate::Aws;
-use crate::errors::store_error;
 use crate::item::{self, Item, number, text};
+use lambda_queue::aws::store_error;
 
 /// Rounds of asking again for keys that a batch read left out.
 const BATCH_ROUNDS: u32 = 5;

@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::{
 use lambda_queue::{Entry, Outgoing, Queue};
 
 use crate::Aws;
-use crate::errors;
+use lambda_queue::aws;
 
 impl Queue for Aws {
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
@@ -23,7 +23,7 @@ impl Queue for Aws {
                 let ok = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
                 each(messages.len(), ok, answer.failed())
             }
-            Err(error) => vec![Err(errors::text(&error)); messages.len()],
+            Err(error) => vec![Err(aws::text(&error)); messages.len()],
         }
     }
 
@@ -51,7 +51,7 @@ impl Queue for Aws {
                 let ok = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
                 each(entries.len(), ok, answer.failed())
             }
-            Err(error) => vec![Err(errors::text(&error)); entries.len()],
+            Err(error) => vec![Err(aws::text(&error)); entries.len()],
         }
     }
 }

@@ -9,9 +9,9 @@ use order::{Line, Order};
 use ports::{Commit, CommitStock, StockCommit, StockMove, StoreError};
 
 use crate::Aws;
-use crate::errors::store_error;
 use crate::item::{self, number, text};
 use crate::orders::lost;
+use lambda_queue::aws::store_error;
 
 impl CommitStock for Aws {
     async fn commit_stock(&self, before: &Order, after: &Order, way: StockMove) -> Result<StockCommit, StoreError> {

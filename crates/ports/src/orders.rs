@@ -2,32 +2,8 @@
 
 use std::future::Future;
 
-use lambda_queue::Failure;
+pub use lambda_queue::ports::store::StoreError;
 use order::{Currency, CustomerId, Lane, Order, OrderId, Sku, TenantId};
-
-/// A table did not answer as asked.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It surely was not done: throttled, refused, a transaction conflict.
-    #[error("the table did not take it: {0}")]
-    NotDone(String),
-    /// It may have been done: the answer was lost.
-    #[error("the table's answer was lost: {0}")]
-    Unknown(String),
-    /// What is stored is not what this program can read.
-    #[error("a stored item is unreadable: {0}")]
-    Unreadable(String),
-}
-
-impl From<StoreError> for Failure {
-    /// Every write of the tables is conditional and knows itself again, so one whose answer was lost is simply repeated.
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NotDone(_) | StoreError::Unknown(_) => Self::retry(error),
-            StoreError::Unreadable(_) => Self::bug(error),
-        }
-    }
-}
 
 /// Reads one order, strongly consistent. `orders`: GetItem.
 pub trait LoadOrder {

@@ -1,12 +1,12 @@
 //! What an SDK error says about whether the call was done.
 
+use crate::ports::store::StoreError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use ports::StoreError;
 
 /// The service's code and message, or the kind of failure. Holds nothing of the request.
-pub(crate) fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
+pub fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     match error.as_service_error() {
         Some(service) => {
             format!("{}: {}", service.code().unwrap_or("unnamed error"), service.message().unwrap_or_default())
@@ -24,7 +24,7 @@ pub(crate) fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
 }
 
 /// Whether it surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
-pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
+pub fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let said = text(error);
     let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
     if matches!(error, SdkError::ConstructionFailure(_)) || refused {

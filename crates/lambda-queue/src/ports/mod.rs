@@ -1,6 +1,13 @@
-//! What the toolkit needs of the world.
+//! What the toolkit needs of the world, each a trait: [`Clock`], [`Random`], [`Ids`], [`Queue`], tables ([`store`]) and
+//! [`Objects`]. Adapters: `aws` (the SDK) and `memory`.
 
 use std::future::Future;
+
+mod objects;
+pub mod store;
+
+pub use objects::Objects;
+pub use store::Store;
 
 /// The present.
 pub trait Clock {

@@ -1,0 +1,233 @@
+//! DynamoDB.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+
+use super::errors::store_error;
+use crate::ports::store::{Action, Item, Page, Query, Reason, Store, StoreError, Transacted, Value, Write, Written};
+
+/// Rounds of asking again for keys that a batch read left out.
+const BATCH_ROUNDS: u32 = 5;
+
+type SdkItem = HashMap<String, AttributeValue>;
+
+/// [`Store`] over DynamoDB.
+#[derive(Clone, Debug)]
+pub struct Dynamo(pub Client);
+
+fn to_sdk(item: Item) -> SdkItem {
+    item.into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+fn from_sdk(item: SdkItem) -> Item {
+    item.into_iter().map(|(name, value)| (name, Value::from(value))).collect()
+}
+
+fn names(names: HashMap<String, String>) -> Option<HashMap<String, String>> {
+    (!names.is_empty()).then_some(names)
+}
+
+fn values(values: Item) -> Option<SdkItem> {
+    (!values.is_empty()).then(|| to_sdk(values))
+}
+
+fn malformed(error: BuildError) -> StoreError {
+    StoreError::NotDone(error.to_string())
+}
+
+impl Store for Dynamo {
+    async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
+        let get = self.0.get_item().table_name(table).consistent_read(consistent).set_key(Some(to_sdk(key)));
+        Ok(get.send().await.map_err(|error| store_error(&error))?.item.map(from_sdk))
+    }
+
+    async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut wanted: Vec<SdkItem> = keys.into_iter().map(to_sdk).collect();
+        for _ in 0..BATCH_ROUNDS {
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+            let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(consistent).build();
+            let asked = asked.map_err(malformed)?;
+            let answer = self.0.batch_get_item().request_items(table, asked).send().await;
+            let answer = answer.map_err(|error| store_error(&error))?;
+            let rows = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
+            found.extend(rows.into_iter().map(from_sdk));
+            let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
+            wanted = left.map(|left| left.keys).unwrap_or_default();
+        }
+        if wanted.is_empty() { Ok(found) } else { Err(StoreError::NotDone("the table is too busy".to_owned())) }
+    }
+
+    async fn query(&self, query: Query) -> Result<Page, StoreError> {
+        let page = self
+            .0
+            .query()
+            .table_name(query.table)
+            .set_index_name(query.index)
+            .key_condition_expression(query.key_condition)
+            .set_filter_expression(query.filter)
+            .set_expression_attribute_names(names(query.names))
+            .set_expression_attribute_values(values(query.values))
+            .scan_index_forward(!query.descending)
+            .consistent_read(query.consistent)
+            .set_limit(query.limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .set_exclusive_start_key(query.start.map(to_sdk))
+            .send()
+            .await
+            .map_err(|error| store_error(&error))?;
+        Ok(Page {
+            items: page.items.unwrap_or_default().into_iter().map(from_sdk).collect(),
+            next: page.last_evaluated_key.map(from_sdk),
+        })
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, StoreError> {
+        let (names, values) = (names(write.names), values(write.values));
+        let old = ReturnValuesOnConditionCheckFailure::AllOld;
+        match write.action {
+            Action::Put(item) => {
+                let put = self.0.put_item().table_name(write.table).set_item(Some(to_sdk(item)));
+                let put = put
+                    .set_condition_expression(write.condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(old);
+                match put.send().await {
+                    Ok(_) => Ok(Written::Done(Item::new())),
+                    Err(error) => match error.as_service_error() {
+                        Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
+                        }
+                        Some(_) | None => Err(store_error(&error)),
+                    },
+                }
+            }
+            Action::Update { key, expression } => {
+                let update = self.0.update_item().table_name(write.table).set_key(Some(to_sdk(key)));
+                let update = update
+                    .update_expression(expression)
+                    .set_condition_expression(write.condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values(ReturnValue::AllNew)
+                    .return_values_on_condition_check_failure(old);
+                match update.send().await {
+                    Ok(answer) => Ok(Written::Done(answer.attributes.map(from_sdk).unwrap_or_default())),
+                    Err(error) => match error.as_service_error() {
+                        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
+                        }
+                        Some(_) | None => Err(store_error(&error)),
+                    },
+                }
+            }
+            Action::Delete(key) => {
+                let delete = self.0.delete_item().table_name(write.table).set_key(Some(to_sdk(key)));
+                let delete = delete
+                    .set_condition_expression(write.condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(old);
+                match delete.send().await {
+                    Ok(_) => Ok(Written::Done(Item::new())),
+                    Err(error) => match error.as_service_error() {
+                        Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
+                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
+                        }
+                        Some(_) | None => Err(store_error(&error)),
+                    },
+                }
+            }
+            Action::Check(_) => Err(StoreError::NotDone("a check stands in a transaction only".to_owned())),
+        }
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
+        let items = writes.into_iter().map(transact_item).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+        match self.0.transact_write_items().set_transact_items(Some(items)).send().await {
+            Ok(_) => Ok(Transacted::Done),
+            Err(error) => match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    let reasons: Vec<Reason> = cancelled.cancellation_reasons().iter().map(reason).collect();
+                    if reasons.iter().any(|reason| matches!(reason, Reason::ConditionFailed(_))) {
+                        Ok(Transacted::Refused(reasons))
+                    } else {
+                        Err(StoreError::NotDone(format!("the transaction was cancelled: {reasons:?}")))
+                    }
+                }
+                Some(_) | None => Err(store_error(&error)),
+            },
+        }
+    }
+}
+
+fn reason(reason: &CancellationReason) -> Reason {
+    match reason.code() {
+        None | Some("None") => Reason::None,
+        Some("ConditionalCheckFailed") => Reason::ConditionFailed(reason.item.clone().map(from_sdk)),
+        Some("TransactionConflict") => Reason::Conflict,
+        Some(other) => Reason::Other(other.to_owned()),
+    }
+}
+
+fn transact_item(write: Write) -> Result<TransactWriteItem, BuildError> {
+    let (names, values) = (names(write.names), values(write.values));
+    let old = ReturnValuesOnConditionCheckFailure::AllOld;
+    let item = TransactWriteItem::builder();
+    Ok(match write.action {
+        Action::Put(new) => item.put(
+            Put::builder()
+                .table_name(write.table)
+                .set_item(Some(to_sdk(new)))
+                .set_condition_expression(write.condition)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values)
+                .return_values_on_condition_check_failure(old)
+                .build()?,
+        ),
+        Action::Update { key, expression } => item.update(
+            Update::builder()
+                .table_name(write.table)
+                .set_key(Some(to_sdk(key)))
+                .update_expression(expression)
+                .set_condition_expression(write.condition)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values)
+                .return_values_on_condition_check_failure(old)
+                .build()?,
+        ),
+        Action::Delete(key) => item.delete(
+            Delete::builder()
+                .table_name(write.table)
+                .set_key(Some(to_sdk(key)))
+                .set_condition_expression(write.condition)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values)
+                .return_values_on_condition_check_failure(old)
+                .build()?,
+        ),
+        Action::Check(key) => item.condition_check(
+            ConditionCheck::builder()
+                .table_name(write.table)
+                .set_key(Some(to_sdk(key)))
+                .set_condition_expression(write.condition)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values)
+                .return_values_on_condition_check_failure(old)
+                .build()?,
+        ),
+    }
+    .build())
+}
