@@ -33,6 +33,8 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
              publish-events recover-orders
+# Always the same packages, so that the features of what they share are resolved the same way each time (ADR 8).
+PROGRAMS := $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests
 BIN := target/$(HOST)/debug
 CARGO_QUIET := $(if $(V),,--quiet)
 
@@ -67,7 +69,7 @@ build: ## Compile everything (dev profile)
 
 .PHONY: tools
 tools:
-	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow --bins
+	@cargo build --locked $(CARGO_QUIET) $(PROGRAMS) --bins
 
 .PHONY: up
 up: setup tools ## Start the local stack and leave it running
@@ -83,7 +85,7 @@ status: tools ## Show the local stack: processes, addresses, queues
 
 .PHONY: run
 run: setup ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
-	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests --bins
+	@cargo build --locked $(CARGO_QUIET) $(PROGRAMS) --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
 
 .PHONY: test

@@ -50,8 +50,9 @@ impl Bundle {
 pub async fn build(root: &Path) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).arg("build").arg("--locked").arg("--quiet").kill_on_drop(true);
-    // This tool is named too, so that features unify as they do for the whole workspace and nothing is compiled twice.
-    for package in FUNCTIONS.iter().chain(&["sandbox", "orderflow"]) {
+    // The tool and the tests are named too, so that features unify as they do for the whole workspace and nothing is
+    // compiled twice (ADR 8).
+    for package in FUNCTIONS.iter().chain(&["sandbox", "orderflow", "tests"]) {
         command.args(["-p", package]);
     }
     command.args(["--bins", "--target", &host_triple()]);
