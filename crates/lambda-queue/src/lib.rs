@@ -13,6 +13,8 @@ pub mod envelope;
 mod failure;
 #[cfg(feature = "logging")]
 pub mod logging;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod meter;
 pub mod metrics;
 pub mod ports;
