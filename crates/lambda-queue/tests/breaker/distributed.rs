@@ -14,7 +14,7 @@ use lambda_queue::{Clock, Failure};
 
 use super::scenarios;
 use super::support::{
-    Breaker, DEPENDENCY, Seen, TABLE, Watched, Write1, breaker, breaker_with, fail_until_open, memory, once, row,
+    Breaker, DEPENDENCY, Fate, Seen, TABLE, Watched, breaker, breaker_with, fail_until_open, memory, once, row,
 };
 
 type Memory = Watched<lambda_queue::memory::MemoryStore>;
@@ -129,7 +129,8 @@ async fn slow_calls_open_it() {
 
 #[tokio::test]
 async fn below_the_minimum_and_below_the_rate_it_stays_closed() {
-    for (good, failed, state) in [(0, 19, State::Closed), (0, 20, State::Open), (21, 20, State::Closed), (20, 20, State::Open)]
+    for (good, failed, state) in
+        [(0, 19, State::Closed), (0, 20, State::Open), (21, 20, State::Closed), (20, 20, State::Open)]
     {
         let (store, world) = world();
         let breaker = breaker(&store, &world);
@@ -208,7 +209,7 @@ async fn a_row_that_nobody_can_understand_is_one_that_cannot_be_read() {
 async fn a_table_that_does_not_answer_holds_a_call_up_for_its_patience_only() {
     let world = World::with_tokio(7);
     let store = Watched::new(memory(&world));
-    let breaker = breaker(&store, &world);
+    let breaker = breaker_with(&store, &world, DistributedSettings::new(TABLE));
     store.store.set_faults(|_| Fault::Slow(Duration::from_secs(3_600)));
     let before_ms = world.now_ms();
     assert!(once(&breaker, Outcome::Success).await);
@@ -339,12 +340,12 @@ async fn a_round_whose_last_prober_died_before_it_closed_the_breaker_is_closed_b
     }
     // Three counts arrive, the close does not.
     let counted = store.writes() + 3;
-    store.plan(move |nth| if nth < counted { Write1::Fine } else { Write1::Vanished });
+    store.plan(move |nth| if nth < counted { Fate::Fine } else { Fate::Vanished });
     for probe in probes {
         probe.finish(Outcome::Success).await;
     }
     assert_eq!(row(&store).await.state, State::HalfOpen);
-    store.plan(|_| Write1::Fine);
+    store.plan(|_| Fate::Fine);
     let pass = breaker.permit().await.unwrap();
     assert!(!pass.is_probe());
     assert_eq!(row(&store).await.state, State::Closed);
@@ -380,7 +381,7 @@ async fn a_breaker_that_can_be_read_but_not_written_probes_with_nobody() {
     let seen = Seen::default();
     let breaker = opened(&store, &world).await.observed(seen.clone());
     world.advance_ms(5_000);
-    store.plan(|_| Write1::Vanished);
+    store.plan(|_| Fate::Vanished);
     let rejected = breaker.permit().await.unwrap_err();
     assert_eq!(rejected.until_ms, world.now_ms() + 1_000);
     assert_eq!(seen.count(|event| matches!(event, Event::StoreFailed { what: "begin probes", .. })), 1);

@@ -6,9 +6,9 @@ use lambda_queue::breaker::{Counts, DistributedSettings, Event, Manual, Moved, O
 use lambda_queue::memory::{MemoryStore, World};
 use proptest::prelude::*;
 
-use super::support::{Seen, TABLE, Watched, Write1, breaker, breaker_with, fail_until_open, memory, once, row};
+use super::support::{Fate, Seen, TABLE, Watched, breaker, breaker_with, fail_until_open, memory, once, row};
 
-const FATES: [Write1; 3] = [Write1::Lost, Write1::Repeated, Write1::Vanished];
+const FATES: [Fate; 3] = [Fate::Lost, Fate::Repeated, Fate::Vanished];
 
 fn world() -> (Arc<Watched<MemoryStore>>, World) {
     let world = World::new(11);
@@ -51,19 +51,19 @@ async fn a_write_whose_answer_is_lost_bumps_no_epoch_twice_whichever_it_is() {
     for fate in FATES {
         for bad in 0..writes {
             let (store, world) = world();
-            store.plan(move |nth| if nth == bad { fate } else { Write1::Fine });
+            store.plan(move |nth| if nth == bad { fate } else { Fate::Fine });
             let took = whole_life(&store, &world).await;
-            assert_eq!(took, writes + u64::from(fate != Write1::Repeated), "{fate:?} at {bad}");
+            assert_eq!(took, writes + u64::from(fate != Fate::Repeated), "{fate:?} at {bad}");
         }
     }
 }
 
 #[tokio::test]
 async fn counts_whose_answer_is_lost_twice_are_added_once_by_the_next_write() {
-    for fates in [[Write1::Lost, Write1::Lost], [Write1::Lost, Write1::Vanished], [Write1::Vanished, Write1::Vanished]] {
+    for fates in [[Fate::Lost, Fate::Lost], [Fate::Lost, Fate::Vanished], [Fate::Vanished, Fate::Vanished]] {
         let (store, world) = world();
         let breaker = breaker(&store, &world);
-        store.plan(move |nth| fates.get(usize::try_from(nth).unwrap()).copied().unwrap_or(Write1::Fine));
+        store.plan(move |nth| fates.get(usize::try_from(nth).unwrap()).copied().unwrap_or(Fate::Fine));
         once(&breaker, Outcome::Failure).await;
         assert_eq!(store.writes(), 2);
         once(&breaker, Outcome::Success).await;
@@ -87,7 +87,7 @@ async fn an_opening_whose_answers_are_all_lost_is_found_by_the_next_read() {
     }
     let before = store.writes();
     // The counts arrive; the opening does, but says nothing, twice.
-    store.plan(move |nth| if nth == before { Write1::Fine } else { Write1::Lost });
+    store.plan(move |nth| if nth == before { Fate::Fine } else { Fate::Lost });
     world.advance_ms(1_000);
     once(&breaker, Outcome::Failure).await;
     assert_eq!((row(&store).await.state, row(&store).await.epoch), (State::Open, 1));
@@ -105,7 +105,7 @@ async fn an_act_by_hand_whose_answer_is_lost_is_done_once() {
         let manual = Manual::forced("ops", "stop");
         for epoch in 1..=4 {
             let nth = store.writes();
-            store.plan(move |at| if at == nth { fate } else { Write1::Fine });
+            store.plan(move |at| if at == nth { fate } else { Fate::Fine });
             let moved = match epoch {
                 1 => breaker.open(&manual, Some(0)).await,
                 2 => breaker.release(&manual, Some(1)).await,
@@ -126,7 +126,7 @@ async fn a_probe_apart_whose_answer_is_lost_counts_once() {
         fail_until_open(&breaker, &world).await;
         for ok in 1..=3 {
             let (nth, epoch) = (store.writes(), row(&store).await.epoch);
-            store.plan(move |at| if at == nth { fate } else { Write1::Fine });
+            store.plan(move |at| if at == nth { fate } else { Fate::Fine });
             assert!(matches!(breaker.probe_succeeded(epoch).await, Ok(Moved::Moved(_))));
             let now = row(&store).await;
             assert_eq!((now.epoch, now.probes_ok), (epoch + 1, if ok < 3 { ok } else { 0 }), "{fate:?}");
@@ -168,8 +168,8 @@ proptest! {
             settings.thresholds.minimum_calls = 1_000_000;
             let breaker = breaker_with(&store, &world, settings);
             store.plan(move |nth| match fates.get(usize::try_from(nth).unwrap()) {
-                Some(at) => FATES.get(*at).copied().unwrap_or(Write1::Fine),
-                None => Write1::Fine,
+                Some(at) => FATES.get(*at).copied().unwrap_or(Fate::Fine),
+                None => Fate::Fine,
             });
             let start_ms = lambda_queue::Clock::now_ms(&world);
             let mut all = Counts::default();
@@ -180,7 +180,7 @@ proptest! {
                 all.failures += u64::from(failed);
             }
             // The write that is still on its way comes first, what was counted since with the next.
-            store.plan(|_| Write1::Fine);
+            store.plan(|_| Fate::Fine);
             for _ in 0..2 {
                 world.advance_ms(1_000);
                 once(&breaker, Outcome::Failure).await;

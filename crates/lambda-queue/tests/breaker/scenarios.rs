@@ -48,8 +48,7 @@ pub async fn a_burst_of_failures_over_ten_processes_opens_once<S: Store + Send +
     world: World,
 ) {
     let seen = Seen::default();
-    let processes: Vec<_> =
-        (0..10).map(|_| Arc::new(breaker(&store, &world).observed(seen.clone()))).collect();
+    let processes: Vec<_> = (0..10).map(|_| Arc::new(breaker(&store, &world).observed(seen.clone()))).collect();
     for _ in 0..3 {
         let burst = processes.iter().cloned().map(|breaker| async move {
             for _ in 0..10 {
@@ -122,5 +121,8 @@ pub async fn a_dependency_that_comes_back_closes_the_breaker_for_all<S: Store + 
         assert!(once(process, Outcome::Success).await);
     }
     let now = row(&store).await;
-    assert_eq!((now.state, now.wait_ms, now.opened_at_ms, now.leases.len(), now.buckets.len()), (State::Closed, 0, 0, 0, 0));
+    assert_eq!(
+        (now.state, now.wait_ms, now.opened_at_ms, now.leases.len(), now.buckets.len()),
+        (State::Closed, 0, 0, 0, 0)
+    );
 }

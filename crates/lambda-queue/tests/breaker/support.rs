@@ -38,7 +38,7 @@ impl Seen {
 
 /// What happens to a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Write1 {
+pub enum Fate {
     /// It is done, and its answer comes.
     Fine,
     /// It is done, and its answer is lost.
@@ -49,7 +49,7 @@ pub enum Write1 {
     Vanished,
 }
 
-type Plan = Box<dyn FnMut(u64) -> Write1 + Send>;
+type Plan = Box<dyn FnMut(u64) -> Fate + Send>;
 
 /// A table that counts its calls, and does to the n-th write what its plan says.
 pub struct Watched<S> {
@@ -63,11 +63,11 @@ pub struct Watched<S> {
 impl<S> Watched<S> {
     pub fn new(store: S) -> Arc<Self> {
         let (reads, writes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let plan: Plan = Box::new(|_| Write1::Fine);
+        let plan: Plan = Box::new(|_| Fate::Fine);
         Arc::new(Self { store, reads, writes, unreadable: Mutex::new(false), plan: Mutex::new(plan) })
     }
 
-    pub fn plan(&self, plan: impl FnMut(u64) -> Write1 + Send + 'static) {
+    pub fn plan(&self, plan: impl FnMut(u64) -> Fate + Send + 'static) {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
 
@@ -107,16 +107,16 @@ impl<S: Store + Sync> Store for Watched<S> {
         let fate = (*self.plan.lock().unwrap())(nth);
         let lost = Err(StoreError::Unknown("the answer was lost".to_owned()));
         match fate {
-            Write1::Fine => self.store.write(write).await,
-            Write1::Lost => {
+            Fate::Fine => self.store.write(write).await,
+            Fate::Lost => {
                 self.store.write(write).await?;
                 lost
             }
-            Write1::Repeated => {
+            Fate::Repeated => {
                 self.store.write(write.clone()).await?;
                 self.store.write(write).await
             }
-            Write1::Vanished => lost,
+            Fate::Vanished => lost,
         }
     }
 
@@ -128,7 +128,9 @@ impl<S: Store + Sync> Store for Watched<S> {
 pub type Breaker<S> = DistributedBreaker<Watched<S>, World>;
 
 pub fn breaker<S: Store + Sync>(store: &Arc<Watched<S>>, world: &World) -> Breaker<S> {
-    breaker_with(store, world, DistributedSettings::new(TABLE))
+    // A busy machine may let DynamoDB Local wait; what patience does is tested by itself.
+    let settings = DistributedSettings { store_timeout_ms: 30_000, ..DistributedSettings::new(TABLE) };
+    breaker_with(store, world, settings)
 }
 
 pub fn breaker_with<S: Store + Sync>(
