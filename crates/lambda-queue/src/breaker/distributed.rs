@@ -1,5 +1,6 @@
 //! A breaker of many processes: one row a dependency.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -92,7 +93,6 @@ impl DistributedSettings {
 ///
 /// Writes wait for the table, at most `store_timeout_ms` a try, inside [`Pass::finish`] of a call that was trouble and
 /// inside [`DistributedBreaker::permit`] of a probe.
-#[derive(Debug)]
 pub struct DistributedBreaker<S, P> {
     pub(super) name: String,
     pub(super) settings: DistributedSettings,
@@ -132,6 +132,12 @@ pub(super) struct Probe {
 impl Shared {
     pub fn epoch(&self) -> u64 {
         self.row.as_ref().map_or(0, |row| row.epoch)
+    }
+}
+
+impl<S, P> fmt::Debug for DistributedBreaker<S, P> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("DistributedBreaker").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A breaker of one process.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
 
@@ -39,7 +40,6 @@ use crate::{Clock, Failure, Random};
 /// assert_eq!(breaker.call(&rules, charge()).await, Ok(7));
 /// # });
 /// ```
-#[derive(Debug)]
 pub struct LocalBreaker<P> {
     name: String,
     settings: LocalSettings,
@@ -51,7 +51,6 @@ pub struct LocalBreaker<P> {
 }
 
 /// The right to make one call. Tell it how the call ended; dropping it says that the call was cancelled.
-#[derive(Debug)]
 #[must_use = "dropped at once, the call counts as cancelled"]
 pub struct Permit<'a, P: Clock + Random> {
     breaker: &'a LocalBreaker<P>,
@@ -225,6 +224,18 @@ impl<P: Clock + Random> LocalBreaker<P> {
             self.observers.tell(&self.name, || Event::Late { epoch: ticket.epoch, now });
         }
         self.tell_change(change);
+    }
+}
+
+impl<P> fmt::Debug for LocalBreaker<P> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("LocalBreaker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<P: Clock + Random> fmt::Debug for Permit<'_, P> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Permit").field("breaker", self.breaker).field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Calls through a distributed breaker: how they get in, and what their results do.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::distributed::{Answer, DistributedBreaker, Probe};
@@ -17,7 +18,6 @@ use crate::{Clock, Ids, Random};
 const STEPS: u32 = 6;
 
 /// The right to make one call. Tell it how the call ended; dropping it says that the call was cancelled.
-#[derive(Debug)]
 #[must_use = "dropped at once, the call counts as cancelled"]
 pub struct Pass<'a, S: Store, P: Clock + Random + Ids> {
     breaker: &'a DistributedBreaker<S, P>,
@@ -257,6 +257,13 @@ impl<'a, S: Store, P: Clock + Random + Ids> Pass<'a, S, P> {
         let now_ms = self.breaker.ports.now_ms();
         let elapsed_ms = now_ms.saturating_sub(self.started_ms);
         (now_ms, elapsed_ms, elapsed_ms > self.breaker.settings.thresholds.slow_call_ms)
+    }
+}
+
+impl<S: Store, P: Clock + Random + Ids> fmt::Debug for Pass<'_, S, P> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (breaker, probe) = (&self.breaker.name, &self.probe);
+        to.debug_struct("Pass").field("breaker", breaker).field("probe", probe).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use dynamodb_local::DynamoDbLocal;
+use lambda_queue::Clock;
 use lambda_queue::aws::Dynamo;
 use lambda_queue::breaker::{Counts, Event, Manual, Moved, Outcome, State};
 use lambda_queue::memory::World;
@@ -74,7 +75,7 @@ async fn every_write_knows_itself_again_when_its_answer_is_lost() {
         let breaker = breaker(&store, &world).observed(seen.clone());
         once(&breaker, Outcome::Success).await;
         once(&breaker, Outcome::Failure).await;
-        assert_eq!(row(&store).await.counts(START_MS), Counts { calls: 2, failures: 1, slow: 0 }, "{fate:?}");
+        assert_eq!(row(&store).await.counts(world.now_ms()), Counts { calls: 2, failures: 1, slow: 0 }, "{fate:?}");
         fail_until_open(&breaker, &world).await;
         world.advance_ms(5_000);
         once(&breaker, Outcome::Ignored).await;
@@ -90,9 +91,6 @@ async fn every_write_knows_itself_again_when_its_answer_is_lost() {
         assert_eq!(seen.count(|event| matches!(event, Event::StoreFailed { .. })), 0, "{fate:?}");
     }
 }
-
-/// When a [`World`] begins.
-const START_MS: u64 = 1_767_225_600_000;
 
 #[tokio::test]
 async fn the_largest_update_is_within_the_services_limits() {
@@ -113,6 +111,6 @@ async fn the_largest_update_is_within_the_services_limits() {
     }
     assert!(once(&process, Outcome::Failure).await);
     let now = row(&store).await;
-    let counts = now.counts(lambda_queue::Clock::now_ms(&world));
+    let counts = now.counts(world.now_ms());
     assert_eq!(counts, Counts { calls: 7, failures: 1, slow: 0 });
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lambda_queue::Clock;
 use lambda_queue::breaker::{Counts, DistributedSettings, Event, Manual, Moved, Outcome, Probes, State};
 use lambda_queue::memory::{MemoryStore, World};
 use proptest::prelude::*;
@@ -161,7 +162,7 @@ proptest! {
         calls in prop::collection::vec((any::<bool>(), 0_u64..1_500), 1..40),
         fates in prop::collection::vec(0_usize..6, 0..60),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (store, world) = world();
             let mut settings = DistributedSettings::new(TABLE);
@@ -171,10 +172,10 @@ proptest! {
                 Some(at) => FATES.get(*at).copied().unwrap_or(Fate::Fine),
                 None => Fate::Fine,
             });
-            let start_ms = lambda_queue::Clock::now_ms(&world);
+            let start_ms = world.now_ms();
             let mut all = Counts::default();
             for (failed, passed_ms) in calls {
-                world.set_ms((lambda_queue::Clock::now_ms(&world) + passed_ms).min(start_ms + 20_000));
+                world.set_ms((world.now_ms() + passed_ms).min(start_ms + 20_000));
                 once(&breaker, if failed { Outcome::Failure } else { Outcome::Success }).await;
                 all.calls += 1;
                 all.failures += u64::from(failed);
