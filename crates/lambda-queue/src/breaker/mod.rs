@@ -113,5 +113,6 @@ pub enum CallError<E> {
 pub(crate) const FORCED_MS: u64 = 60_000;
 /// Most probes of a round: their leases have to fit into one update of the row.
 pub(crate) const MOST_PROBES: u32 = 20;
-/// How long a rejection asks its caller to stay away while others probe, milliseconds.
-pub(crate) const PROBED_MS: u64 = 1_000;
+/// How long a rejection asks its caller to stay away while others probe, milliseconds. Each return of a message is a
+/// receive, and a queue gives it only so many.
+pub(crate) const PROBED_MS: u64 = 5_000;

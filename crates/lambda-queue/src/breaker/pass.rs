@@ -44,7 +44,8 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
                 Step::Reject { until_ms } => return Err(self.rejected(&row, *until_ms)),
                 Step::Close => self.change("close", Cause::ProbesSucceeded, |pen, cause| pen.close(&row, cause)).await,
                 Step::Begin(_) | Step::Take | Step::TakeOver { .. } => match self.take(&row, &next).await {
-                    Ok(Ok(probe)) => return Ok(Pass::probe(self, probe, now_ms)),
+                    // The call begins now: what the table took is not its time.
+                    Ok(Ok(probe)) => return Ok(Pass::probe(self, probe, self.ports.now_ms())),
                     Ok(Err(row)) => Ok(Answer::Refused(row)),
                     Err(error) => Err(error),
                 },
@@ -151,7 +152,7 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
         }
         // Refused in the same round: our own write, whose answer was lost, or another took our slot over.
         let (Answer::Done(row) | Answer::Refused(row)) = answer;
-        if row.epoch == probe.epoch && row.state == State::HalfOpen && row.probes_ok >= row.probes {
+        if row.epoch == probe.epoch && row.round_is_complete() {
             let closed = self.change("close", Cause::ProbesSucceeded, |pen, cause| pen.close(&row, cause)).await;
             // A failed write was told; whoever reads the row next closes it.
             closed.ok();

@@ -157,6 +157,12 @@ impl Row {
         mine.map(|((_, token), until_ms)| (token.as_str(), *until_ms))
     }
 
+    /// Whether all probes of the round succeeded, so that it may be closed. A row that somebody made half-open without
+    /// saying how many it takes has no such round.
+    pub(super) fn round_is_complete(&self) -> bool {
+        self.state == State::HalfOpen && self.probes > 0 && self.probes_ok >= self.probes
+    }
+
     /// Attributes of probes of other rounds than that of this epoch: their probers' results no longer count.
     pub(super) fn spent_leases(&self, epoch: u64) -> impl Iterator<Item = String> {
         let spent = self.leases.keys().filter(move |(of, _)| *of != epoch).take(MOST_PROBES as usize);

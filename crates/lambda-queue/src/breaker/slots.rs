@@ -53,7 +53,7 @@ pub(super) fn step(row: &Row, probes: &Probes, wait: &Wait, now_ms: u64) -> Step
     if row.forced {
         return Step::Reject { until_ms: now_ms.saturating_add(FORCED_MS) };
     }
-    if row.state == State::HalfOpen && row.probes_ok >= row.probes {
+    if row.round_is_complete() {
         return Step::Close;
     }
     let Probes::WithCalls { lease_ms, .. } = probes else {

@@ -376,6 +376,47 @@ async fn a_round_that_somebody_apart_began_and_left_begins_anew_with_calls() {
 }
 
 #[tokio::test]
+async fn a_half_open_row_that_does_not_say_how_many_probes_it_takes_closes_nothing() {
+    let (store, world) = world();
+    let item = [("dependency".to_owned(), text(DEPENDENCY)), ("state".to_owned(), text("half_open"))];
+    store.store.write(Write::put(TABLE, item.into())).await.unwrap();
+    // Nobody is at it, and nobody knows since when: a round begins.
+    assert!(breaker(&store, &world).permit().await.unwrap().is_probe());
+}
+
+#[tokio::test]
+async fn a_probe_is_not_slow_because_the_table_was() {
+    let (store, world) = world();
+    let breaker = opened(&store, &world).await;
+    world.advance_ms(5_000);
+    let slow = world.clone();
+    // The table takes as long as a slow call to give the slot.
+    store.plan(move |_| {
+        slow.advance_ms(6_000);
+        Fate::Fine
+    });
+    let pass = breaker.permit().await.unwrap();
+    store.plan(|_| Fate::Fine);
+    pass.finish(Outcome::Success).await;
+    let now = row(&store).await;
+    assert_eq!((now.state, now.probes_ok), (State::HalfOpen, 1));
+}
+
+#[tokio::test]
+async fn while_others_probe_a_call_stays_away_for_seconds_not_for_the_lease() {
+    let (store, world) = world();
+    let (prober, other) = (opened(&store, &world).await, breaker(&store, &world));
+    world.advance_ms(5_000);
+    let mut probes = Vec::new();
+    for _ in 0..3 {
+        probes.push(prober.permit().await.unwrap());
+    }
+    assert_eq!(other.permit().await.unwrap_err().until_ms, world.now_ms() + 5_000);
+    world.advance_ms(58_000);
+    assert_eq!(other.permit().await.unwrap_err().until_ms, world.now_ms() + 2_000, "then a lease ends");
+}
+
+#[tokio::test]
 async fn a_breaker_that_can_be_read_but_not_written_probes_with_nobody() {
     let (store, world) = world();
     let seen = Seen::default();
@@ -383,7 +424,7 @@ async fn a_breaker_that_can_be_read_but_not_written_probes_with_nobody() {
     world.advance_ms(5_000);
     store.plan(|_| Fate::Vanished);
     let rejected = breaker.permit().await.unwrap_err();
-    assert_eq!(rejected.until_ms, world.now_ms() + 1_000);
+    assert_eq!(rejected.until_ms, world.now_ms() + 5_000);
     assert_eq!(seen.count(|event| matches!(event, Event::StoreFailed { what: "begin probes", .. })), 1);
 }
 
