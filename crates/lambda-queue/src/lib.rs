@@ -6,6 +6,7 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod batch;
+pub mod breaker;
 pub mod dead_letter;
 pub mod effect;
 pub mod envelope;

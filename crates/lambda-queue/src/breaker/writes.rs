@@ -1,0 +1,253 @@
+//! Every write to the row, each one conditional on the epoch that its writer read.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use super::events::Cause;
+use super::limits::{Counts, Wait};
+use super::manual::Manual;
+use super::row::{self, Row};
+use crate::ports::store::{Value, Write, number, text};
+
+/// Collects one update. Placeholders are the attributes' own names, since some of them are words of DynamoDB's.
+struct Draft {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    adds: Vec<String>,
+    conditions: Vec<String>,
+    write: Write,
+}
+
+impl Draft {
+    /// A write by whoever read `row`: refused once anybody changed it.
+    fn on(table: &str, row: &Row) -> Self {
+        let write = Write::update(table, Row::key(&row.dependency), "");
+        let none = Vec::new;
+        let mut draft = Self { sets: none(), removes: none(), adds: none(), conditions: none(), write };
+        let epoch = draft.name("epoch");
+        if row.epoch == 0 {
+            draft.conditions.push(format!("attribute_not_exists({epoch})"));
+        } else {
+            let was = draft.value(number(row.epoch));
+            draft.conditions.push(format!("{epoch} = {was}"));
+        }
+        draft
+    }
+
+    fn name(&mut self, attribute: &str) -> String {
+        let placeholder = format!("#{attribute}");
+        self.write.names.insert(placeholder.clone(), attribute.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, value: Value) -> String {
+        let placeholder = format!(":v{}", self.write.values.len());
+        self.write.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+
+    fn set(mut self, attribute: &str, value: Value) -> Self {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = {value}"));
+        self
+    }
+
+    fn remove(mut self, attribute: &str) -> Self {
+        let name = self.name(attribute);
+        self.removes.push(name);
+        self
+    }
+
+    fn add(mut self, attribute: &str, value: i64) -> Self {
+        let (name, value) = (self.name(attribute), self.value(number(value)));
+        self.adds.push(format!("{name} {value}"));
+        self
+    }
+
+    fn when(mut self, attribute: &str, compare: &str, value: Value) -> Self {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.conditions.push(format!("{name} {compare} {value}"));
+        self
+    }
+
+    fn when_absent(mut self, attribute: &str) -> Self {
+        let name = self.name(attribute);
+        self.conditions.push(format!("attribute_not_exists({name})"));
+        self
+    }
+
+    fn when_there(mut self, attribute: &str) -> Self {
+        let name = self.name(attribute);
+        self.conditions.push(format!("attribute_exists({name})"));
+        self
+    }
+
+    fn done(self) -> Write {
+        let clauses = [("SET", &self.sets), ("REMOVE", &self.removes), ("ADD", &self.adds)];
+        let clauses = clauses.iter().filter(|(_, parts)| !parts.is_empty());
+        let expression: Vec<String> = clauses.map(|(word, parts)| format!("{word} {}", parts.join(", "))).collect();
+        let mut write = self.write;
+        if let crate::ports::store::Action::Update { expression: empty, .. } = &mut write.action {
+            *empty = expression.join(" ");
+        }
+        write.condition = Some(self.conditions.join(" AND "));
+        write
+    }
+}
+
+/// Who writes, when, and the token by which it knows its write again.
+#[derive(Clone, Debug)]
+pub(super) struct Pen<'a> {
+    pub table: &'a str,
+    pub token: &'a str,
+    pub now_ms: u64,
+}
+
+impl Pen<'_> {
+    /// A new state in a new epoch: what belonged to the old one goes, buckets and leases included.
+    fn turn(&self, row: &Row, state: State, cause: &Cause) -> Draft {
+        let epoch = row.epoch + 1;
+        let mut draft = Draft::on(self.table, row)
+            .set("state", text(state.name()))
+            .set("epoch", number(epoch))
+            .set("changed_at", number(self.now_ms))
+            .set("cause", text(cause.to_string()))
+            .set("by", text(self.token));
+        for name in row.spent_leases(epoch).chain(row.swept(epoch, self.now_ms)) {
+            draft = draft.remove(&name);
+        }
+        draft
+    }
+
+    fn automatic(&self, row: &Row, state: State, cause: &Cause) -> Draft {
+        self.turn(row, state, cause).remove("who").remove("reason").remove("forced")
+    }
+
+    fn no_probes(draft: Draft) -> Draft {
+        draft.remove("probes").remove("probes_left").remove("probes_ok")
+    }
+
+    fn opened(&self, draft: Draft, row: &Row, wait: &Wait) -> Draft {
+        let draft = draft.set("opened_at", number(self.now_ms)).set("wait", number(wait.after(row.wait_ms)));
+        Self::no_probes(draft)
+    }
+
+    fn closed(draft: Draft) -> Draft {
+        Self::no_probes(draft.remove("opened_at").remove("wait"))
+    }
+
+    /// Closed or half-open to open, or open to open once more: the next wait.
+    pub fn open(&self, row: &Row, wait: &Wait, cause: &Cause) -> Write {
+        self.opened(self.automatic(row, State::Open, cause), row, wait).done()
+    }
+
+    pub fn close(&self, row: &Row, cause: &Cause) -> Write {
+        Self::closed(self.automatic(row, State::Closed, cause)).done()
+    }
+
+    /// A round of probes whose first is ours until `lease_ms`.
+    pub fn begin_round(&self, row: &Row, probes: u32, lease_ms: u64, cause: &Cause) -> Write {
+        self.automatic(row, State::HalfOpen, cause)
+            .set("probes", number(probes))
+            .set("probes_left", number(probes.saturating_sub(1)))
+            .set("probes_ok", number(0))
+            .set(&row::lease(row.epoch + 1, self.token), number(lease_ms))
+            .done()
+    }
+
+    /// A free slot of the round.
+    pub fn take_slot(&self, row: &Row, lease_ms: u64) -> Write {
+        let lease = row::lease(row.epoch, self.token);
+        Draft::on(self.table, row)
+            .set(&lease, number(lease_ms))
+            .add("probes_left", -1)
+            .when("probes_left", ">", number(0))
+            .when_absent(&lease)
+            .done()
+    }
+
+    /// The slot of a prober whose lease is over.
+    pub fn take_over(&self, row: &Row, dead: &str, dead_until_ms: u64, lease_ms: u64) -> Write {
+        let dead = row::lease(row.epoch, dead);
+        Draft::on(self.table, row)
+            .set(&row::lease(row.epoch, self.token), number(lease_ms))
+            .remove(&dead)
+            .when(&dead, "=", number(dead_until_ms))
+            .done()
+    }
+
+    /// Our probe succeeded.
+    pub fn probe_ok(&self, row: &Row) -> Write {
+        let lease = row::lease(row.epoch, self.token);
+        Draft::on(self.table, row).add("probes_ok", 1).remove(&lease).when_there(&lease).done()
+    }
+
+    /// Our probe says nothing: its slot is free again.
+    pub fn give_back(&self, row: &Row) -> Write {
+        let lease = row::lease(row.epoch, self.token);
+        Draft::on(self.table, row).add("probes_left", 1).remove(&lease).when_there(&lease).done()
+    }
+
+    /// Our probe failed: open again, if the probe is still ours. `probe` is its token.
+    pub fn probe_failed(&self, row: &Row, probe: &str, wait: &Wait) -> Write {
+        let lease = row::lease(row.epoch, probe);
+        let draft = self.automatic(row, State::Open, &Cause::ProbeFailed);
+        // The row at hand may be older than the lease.
+        let known = row.probes_taken().any(|(token, _)| token == probe);
+        let draft = if known { draft } else { draft.remove(&lease) };
+        self.opened(draft, row, wait).when_there(&lease).done()
+    }
+
+    /// A probe apart succeeded, and more have to.
+    pub fn probe_apart_ok(&self, row: &Row, probes: u32) -> Write {
+        self.automatic(row, State::HalfOpen, &Cause::ProbesSucceeded)
+            .set("probes", number(probes))
+            .set("probes_left", number(0))
+            .set("probes_ok", number(row.probes_ok + 1))
+            .done()
+    }
+
+    /// Somebody's word. Opened by hand, it waits the first wait.
+    pub fn manual(&self, row: &Row, state: State, manual: &Manual, wait: &Wait, probes: u32) -> Write {
+        let cause = Cause::Manual { who: manual.who.clone(), reason: manual.reason.clone() };
+        let draft = self
+            .turn(row, state, &cause)
+            .set("who", text(manual.who.as_str()))
+            .set("reason", text(manual.reason.as_str()))
+            .set("forced", Value::Bool(manual.forced));
+        match state {
+            State::Closed => Self::closed(draft),
+            State::Open => self.opened(draft, &Row { wait_ms: 0, ..row.clone() }, wait),
+            State::HalfOpen => {
+                let opened_at_ms = if row.state == State::Closed { self.now_ms } else { row.opened_at_ms };
+                draft
+                    .set("opened_at", number(opened_at_ms))
+                    .set("wait", number(if row.wait_ms == 0 { wait.first_ms } else { row.wait_ms }))
+                    .set("probes", number(probes))
+                    .set("probes_left", number(probes))
+                    .set("probes_ok", number(0))
+            }
+        }
+        .done()
+    }
+
+    /// Counts, each to its own bucket; the write is known again by the lane's token.
+    pub fn flush(&self, row: &Row, lane: &str, counts: &BTreeMap<u64, Counts>) -> Write {
+        let mut draft = Draft::on(self.table, row);
+        let name = draft.name(lane);
+        let token = draft.value(text(self.token));
+        draft.conditions.push(format!("(attribute_not_exists({name}) OR {name} <> {token})"));
+        draft.sets.push(format!("{name} = {token}"));
+        for (slot, counts) in counts {
+            for (part, count) in row::PARTS.into_iter().zip([counts.calls, counts.failures, counts.slow]) {
+                if count > 0 {
+                    draft = draft.add(&row::bucket(row.epoch, *slot, part), i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+        }
+        for name in row.swept(row.epoch, self.now_ms) {
+            draft = draft.remove(&name);
+        }
+        draft.done()
+    }
+}
