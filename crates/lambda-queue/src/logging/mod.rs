@@ -20,7 +20,7 @@
 //! **Levels.** `LOG_LEVEL` is a `tracing` filter: `info`, or `warn,my_crate=debug`. What no part of it names is at
 //! `info`. `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, set by Lambda's logging controls) is what Lambda lets through, so
 //! nothing more verbose is written; alone, it is the level. Where `LOG_LEVEL` is more verbose, a line says so once, as
-//! Powertools does. A value that cannot be read is said once, and its default holds.
+//! Powertools does. `docs/logging.md` says why. A value that cannot be read is said once, and its default holds.
 //!
 //! **Held lines.** Debug lines that `LOG_LEVEL` does not print are kept in memory, [`invocation`] by invocation, at most
 //! `LOG_HELD_LINES` (200) and `LOG_HELD_BYTES` (65536) of them, the oldest giving way. When the invocation fails they
@@ -39,6 +39,10 @@
 //!
 //! Sources: <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>,
 //! <https://docs.aws.amazon.com/powertools/python/latest/core/logger/>
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/logging.md")]
+mod page {}
 
 mod deny;
 mod held;
