@@ -43,6 +43,8 @@ use crate::redacted::REDACTED;
 
 /// Longest an export may take.
 const LONGEST: Duration = Duration::from_secs(1);
+/// With less than this nobody tries: spans wait for the next invocation.
+const SHORTEST: Duration = Duration::from_millis(5);
 /// Of the time that is left, what an export may take: one part in so many.
 const SHARE: u32 = 4;
 /// Most finished spans that wait.
@@ -54,7 +56,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Most bytes of a text attribute.
 const TEXT_MAX: usize = 8 * 1024;
 /// Whose spans are none of ours, and what would export its own export.
-const FOREIGN: [&str; 7] = ["lambda_runtime", "h2", "hyper", "opentelemetry", "reqwest", "rustls", "tower"];
+const FOREIGN: [&str; 6] = ["lambda_runtime", "h2", "hyper", "opentelemetry", "reqwest", "rustls"];
 
 /// Where spans go, and who sends them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -227,7 +229,10 @@ impl Exporter {
 
     /// Sends what has finished: see [the module](self).
     pub(crate) async fn flush(&self, left: Duration) {
-        let now = Instant::now();
+        let (now, most) = (Instant::now(), LONGEST.min(left / SHARE));
+        if most < SHORTEST {
+            return;
+        }
         if self.lock().rests_until.is_some_and(|until| now < until) {
             return;
         }
@@ -239,7 +244,7 @@ impl Exporter {
         // What the HTTP client logs and traces meanwhile is about the export, not about the invocation.
         let sending =
             async { self.sender.lock().await.export(spans.into()).await }.with_subscriber(NoSubscriber::new());
-        let why = match timeout(LONGEST.min(left / SHARE), sending).await {
+        let why = match timeout(most, sending).await {
             Ok(Ok(())) => None,
             // A URL may hold a key.
             Ok(Err(error)) => Some(error.to_string().replace(&self.url, "the endpoint")),

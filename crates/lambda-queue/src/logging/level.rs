@@ -4,8 +4,7 @@ use tracing::Metadata;
 use tracing::metadata::LevelFilter;
 
 /// Modules that say much, and nothing about our own work: their debug lines are not held back.
-const QUIET: [&str; 11] =
-    ["aws_", "h2", "hyper", "lambda_runtime", "mio", "opentelemetry", "reqwest", "rustls", "tokio", "tower", "want"];
+const QUIET: [&str; 7] = ["aws_", "h2", "hyper", "lambda_runtime", "opentelemetry", "reqwest", "rustls"];
 
 /// `warn,my_crate=debug,my_crate::wire=off`: a level for everything, and others for modules, by the beginning of their
 /// path. The longest beginning decides.
@@ -47,7 +46,7 @@ impl Levels {
     /// The same, where modules that nobody asked for and that say much are silent.
     pub fn without_noise(mut self) -> Self {
         for quiet in QUIET {
-            if !self.modules.iter().any(|(module, _)| module.starts_with(quiet)) {
+            if !self.modules.iter().any(|(module, _)| module == quiet) {
                 self.set(quiet, LevelFilter::OFF);
             }
         }

@@ -162,12 +162,6 @@ impl Settings {
     fn build(self, sink: Arc<dyn Sink>) -> (Dispatch, Option<String>) {
         let denied = Arc::new(self.denied);
         // A rate of 1 is all, and of 0 is none: not even the request whose hash is 0.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "saturates"
-        )]
         let sampled_below = (self.sample_rate > 0.0).then_some((self.sample_rate * u64::MAX as f64) as u64);
         let debug = (self.let_out != LetOut::Never || sampled_below.is_some()).then_some(self.debug);
         let wanted = Wanted { print: self.print.clone(), debug };
