@@ -17,7 +17,10 @@ pub mod logging;
 pub mod memory;
 pub mod meter;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod ports;
+mod redacted;
 pub mod retry;
 #[cfg(feature = "runtime")]
 pub mod serve;
@@ -25,3 +28,4 @@ pub mod serve;
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};
+pub use redacted::{REDACTED, Redacted};
