@@ -7,9 +7,9 @@
 pub mod aws;
 pub mod batch;
 pub mod dead_letter;
-pub mod effect;
 pub mod envelope;
 mod failure;
+pub mod idempotency;
 #[cfg(feature = "logging")]
 pub mod logging;
 pub mod meter;
