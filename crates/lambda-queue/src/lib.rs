@@ -12,6 +12,8 @@ mod failure;
 pub mod idempotency;
 #[cfg(feature = "logging")]
 pub mod logging;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod meter;
 pub mod metrics;
 pub mod ports;
