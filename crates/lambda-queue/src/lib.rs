@@ -8,9 +8,9 @@ pub mod aws;
 pub mod batch;
 pub mod breaker;
 pub mod dead_letter;
-pub mod effect;
 pub mod envelope;
 mod failure;
+pub mod idempotency;
 #[cfg(feature = "logging")]
 pub mod logging;
 #[cfg(feature = "memory")]
