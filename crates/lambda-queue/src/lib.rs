@@ -26,6 +26,6 @@ pub mod retry;
 pub mod serve;
 
 pub use batch::{Batch, Record, RecordContext};
-pub use failure::{Done, Failure, Verdict};
+pub use failure::{Answer, Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};
 pub use redacted::{REDACTED, Redacted};
