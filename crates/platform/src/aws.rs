@@ -1,7 +1,7 @@
-//! The clients, the clock and the dice.
+//! AWS: the clients, and the backend over them.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -11,10 +11,13 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use lambda_queue::{Clock, Ids, Random, Redacted, meter};
-use ports::SendCommands;
+use lambda_queue::aws::{Dynamo, Sqs, System};
+use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
+use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random, Redacted, meter};
+use ports::StoreError;
 use uuid::Uuid;
 
+use crate::Platform;
 use crate::settings::{Names, setting};
 
 /// A function that cannot start.
@@ -34,12 +37,17 @@ pub enum StartError {
 }
 
 /// AWS, as the ports see it.
+pub type Aws = Platform<Cloud>;
+
+/// AWS as a backend: DynamoDB, SQS, the machine's clock and dice; with the clients of the other services.
 #[derive(Debug)]
-pub struct Aws {
+pub struct Cloud {
     config: SdkConfig,
-    pub(crate) names: Names,
-    dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
-    sqs: OnceLock<aws_sdk_sqs::Client>,
+    queue_url_prefix: String,
+    /// A queue's URL of this account and region.
+    known_queue: String,
+    dynamo: OnceLock<Dynamo>,
+    sqs: OnceLock<Sqs>,
     sns: OnceLock<aws_sdk_sns::Client>,
     events: OnceLock<aws_sdk_eventbridge::Client>,
     ses: OnceLock<aws_sdk_sesv2::Client>,
@@ -57,26 +65,24 @@ impl Aws {
 
     /// For a tool: an SDK configuration and names of its own.
     pub fn with(config: SdkConfig, names: Names) -> Self {
-        Self {
+        let known = if names.dlq_url.is_empty() { &names.queue_url_prefix } else { &names.dlq_url };
+        let cloud = Cloud {
             config,
-            names,
-            dynamodb: OnceLock::new(),
+            queue_url_prefix: names.queue_url_prefix.clone(),
+            known_queue: known.clone(),
+            dynamo: OnceLock::new(),
             sqs: OnceLock::new(),
             sns: OnceLock::new(),
             events: OnceLock::new(),
             ses: OnceLock::new(),
             s3: OnceLock::new(),
-        }
-    }
-
-    /// The names it works with.
-    pub fn names(&self) -> &Names {
-        &self.names
+        };
+        Self::over(cloud, names)
     }
 
     /// Reads a secret's text from Secrets Manager: once, at start.
     pub async fn secret(&self, arn: &str) -> Result<Redacted<String>, StartError> {
-        let client = aws_sdk_secretsmanager::Client::new(&self.config);
+        let client = aws_sdk_secretsmanager::Client::new(&self.backend.config);
         let failed = |why: String| StartError::Secret { arn: arn.to_owned(), why };
         let answer = client.get_secret_value().secret_id(arn).send().await;
         let answer = answer.map_err(|error| failed(lambda_queue::aws::text(&error)))?;
@@ -85,18 +91,24 @@ impl Aws {
             .map(|text| Redacted::new(text.to_owned()))
             .ok_or_else(|| failed("it holds no text".to_owned()))
     }
+}
 
-    pub(crate) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
-        self.dynamodb.get_or_init(|| {
+impl Cloud {
+    pub(crate) fn dynamo(&self) -> &Dynamo {
+        self.dynamo.get_or_init(|| {
             let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(Counted("dynamodb"));
-            aws_sdk_dynamodb::Client::from_conf(config.build())
+            Dynamo(aws_sdk_dynamodb::Client::from_conf(config.build()))
         })
     }
 
-    pub(crate) fn sqs(&self) -> &aws_sdk_sqs::Client {
+    fn sqs(&self) -> &Sqs {
         self.sqs.get_or_init(|| {
             let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(Counted("sqs"));
-            aws_sdk_sqs::Client::from_conf(config.build())
+            Sqs {
+                client: aws_sdk_sqs::Client::from_conf(config.build()),
+                url_prefix: self.queue_url_prefix.clone(),
+                beside: self.known_queue.clone(),
+            }
         })
     }
 
@@ -171,25 +183,52 @@ impl Intercept for Counted {
     }
 }
 
-impl Clock for Aws {
-    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+impl Clock for Cloud {
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        System.now_ms()
     }
 }
 
-impl Random for Aws {
+impl Random for Cloud {
     fn below(&self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { rand::random_range(0..bound) }
+        System.below(bound)
     }
 }
 
-impl Ids for Aws {
-    #[allow(clippy::disallowed_methods, reason = "this is where ids come from")]
+impl Ids for Cloud {
     fn fresh(&self) -> Uuid {
-        Uuid::now_v7()
+        System.fresh()
     }
 }
 
-impl SendCommands for Aws {}
+impl Queue for Cloud {
+    async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
+        self.sqs().send(queue, messages).await
+    }
+
+    async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
+        self.sqs().change_visibility(queue_arn, entries).await
+    }
+}
+
+impl Store for Cloud {
+    async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
+        self.dynamo().get(table, key, consistent).await
+    }
+
+    async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
+        self.dynamo().get_all(table, keys, consistent).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page, StoreError> {
+        self.dynamo().query(query).await
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, StoreError> {
+        self.dynamo().write(write).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
+        self.dynamo().transact(writes).await
+    }
+}

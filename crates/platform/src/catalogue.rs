@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
+use lambda_queue::ports::store::{Value, Write, Written};
 use order::Sku;
 use ports::{Product, ReadCatalogue, StoreError};
 
-use crate::Aws;
 use crate::item::{Item, number, number_of, text, text_of};
+use crate::{Aws, Backend, Platform};
 use lambda_queue::aws::store_error;
 
-impl ReadCatalogue for Aws {
+impl<B: Backend> ReadCatalogue for Platform<B> {
     async fn read_catalogue(&self, skus: &[Sku]) -> Result<Vec<Product>, StoreError> {
         let keys = skus.iter().map(|sku| HashMap::from([("sku".to_owned(), text(sku.as_str()))])).collect();
-        let items = self.read_batch(&self.names.stock_table, keys, false).await?;
+        let items = self.backend.get_all(&self.names.stock_table, keys, false).await?;
         items.iter().map(product).collect()
     }
 }
@@ -31,7 +32,7 @@ fn product(item: &Item) -> Result<Product, StoreError> {
 }
 
 /// What an operator does to the catalogue. Not a port: no function may.
-impl Aws {
+impl<B: Backend> Platform<B> {
     /// Writes a product: name, price, currency and what is available.
     pub async fn put_product(&self, product: &Product) -> Result<(), StoreError> {
         let item = HashMap::from([
@@ -41,39 +42,34 @@ impl Aws {
             ("currency".to_owned(), text(product.currency.code())),
             ("available".to_owned(), number(product.available)),
         ]);
-        let put = self.dynamodb().put_item().table_name(&self.names.stock_table).set_item(Some(item));
-        put.send().await.map(drop).map_err(|error| store_error(&error))
+        self.backend.write(Write::put(&self.names.stock_table, item)).await.map(drop)
     }
 
     /// Adds to (or with a negative number takes from) what is available of a product that is there; never below zero.
     /// Answers whether it could.
     pub async fn add_stock(&self, sku: &Sku, pieces: i64) -> Result<bool, StoreError> {
-        let sent = self
-            .dynamodb()
-            .update_item()
-            .table_name(&self.names.stock_table)
-            .key("sku", text(sku.as_str()))
-            .update_expression("SET available = available + :pieces")
-            .condition_expression("attribute_exists(sku) AND available >= :least")
-            .expression_attribute_values(":pieces", number(pieces))
-            .expression_attribute_values(":least", number(pieces.saturating_neg().max(0)))
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|said| said.is_conditional_check_failed_exception()) => {
-                Ok(false)
-            }
-            Err(error) => Err(store_error(&error)),
+        let key = HashMap::from([("sku".to_owned(), text(sku.as_str()))]);
+        let add = Write::update(&self.names.stock_table, key, "SET available = available + :pieces")
+            .when("attribute_exists(sku) AND available >= :least")
+            .value(":pieces", number(pieces))
+            .value(":least", number(pieces.saturating_neg().max(0)));
+        match self.backend.write(add).await? {
+            Written::Done(_) => Ok(true),
+            Written::Refused(_) => Ok(false),
         }
     }
+}
 
-    /// Every product, in no order.
+impl Aws {
+    /// Every product, in no order. A scan, which no function may: the port has none.
     pub async fn scan_products(&self) -> Result<Vec<Product>, StoreError> {
         let mut products = Vec::new();
-        let mut pages = self.dynamodb().scan().table_name(&self.names.stock_table).into_paginator().items().send();
+        let client = &self.backend.dynamo().0;
+        let mut pages = client.scan().table_name(&self.names.stock_table).into_paginator().items().send();
         while let Some(item) = pages.next().await {
-            products.push(product(&item.map_err(|error| store_error(&error))?)?);
+            let item = item.map_err(|error| store_error(&error))?;
+            let item: Item = item.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+            products.push(product(&item)?);
         }
         Ok(products)
     }

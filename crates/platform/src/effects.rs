@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use lambda_queue::Failure;
 use lambda_queue::idempotency::{Claimed, EffectKey, EffectRecords, Lease};
-use lambda_queue::{Clock, Failure, Ids};
+use lambda_queue::ports::store::{self, Reason, Transacted, Value};
 use order::Order;
 use ports::{ClaimOnce, Commit, EffectCommit, EffectEnd, Effects, Once, Skip, StoreError};
 
-use crate::Aws;
 use crate::item::{self, Item, number, number_of, text, text_of};
 use crate::orders::lost;
-use crate::stock::{Transacted, is_refusal};
-use lambda_queue::aws::store_error;
+use crate::stock::is_refusal;
+use crate::{Backend, Platform};
 
 /// How long a completed record is kept, seconds: queue and dead-letter retention, and the archive's, so that no replay
 /// out of any of them finds the record gone.
@@ -30,7 +28,7 @@ struct Write<'a> {
     record: &'a str,
     set: &'a str,
     condition: &'a str,
-    values: Vec<(&'static str, aws_sdk_dynamodb::types::AttributeValue)>,
+    values: Vec<(&'static str, Value)>,
 }
 
 /// What a conditional write met.
@@ -41,31 +39,13 @@ enum Written {
     Refused(Item),
 }
 
-impl Aws {
-    async fn write(&self, write: Write<'_>) -> Result<Written, StoreError> {
-        let names = names(write.set, write.condition);
-        let sent = self
-            .dynamodb()
-            .update_item()
-            .table_name(&self.names.idempotency_table)
-            .key("key", text(write.record))
-            .update_expression(write.set)
-            .condition_expression(write.condition)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(values(write.values)))
-            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent {
-            Ok(answer) => Ok(Written::Done(answer.attributes.unwrap_or_default())),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    Ok(Written::Refused(refused.item().cloned().unwrap_or_default()))
-                }
-                Some(_) | None => Err(store_error(&error)),
-            },
-        }
+impl<B: Backend> Platform<B> {
+    async fn write_record(&self, write: Write<'_>) -> Result<Written, StoreError> {
+        let update = self.record(write.record, write.set, write.condition, write.values);
+        Ok(match self.backend.write(update).await? {
+            store::Written::Done(record) => Written::Done(record),
+            store::Written::Refused(record) => Written::Refused(record.unwrap_or_default()),
+        })
     }
 
     /// A write by the lease's owner; a record that is somebody else's is a lost race.
@@ -73,7 +53,7 @@ impl Aws {
         let mut values = vec![(":owner", text(lease.owner.clone())), (":in_progress", text(IN_PROGRESS))];
         values.extend(more);
         let condition = "#owner = :owner AND #status = :in_progress";
-        match self.write(Write { record: &lease.key.record, set, condition, values }).await? {
+        match self.write_record(Write { record: &lease.key.record, set, condition, values }).await? {
             Written::Done(record) => Ok(lease_of(&lease.key, &record)),
             Written::Refused(_) => Err(Failure::again("the lease was taken over")),
         }
@@ -87,9 +67,9 @@ impl Aws {
         until_ms: u64,
         status: &str,
     ) -> Result<Option<Lease>, Failure> {
-        let owner = self.fresh().to_string();
+        let owner = self.backend.fresh().to_string();
         let written = self
-            .write(Write {
+            .write_record(Write {
                 record: &key.record,
                 set: "SET #status = :in_progress, #owner = :owner, #lease_until = :until, #attempts = #attempts + :one",
                 condition: "#owner = :old AND #status = :status AND #operation = :operation",
@@ -112,9 +92,9 @@ impl Aws {
     }
 }
 
-type Values = Vec<(&'static str, aws_sdk_dynamodb::types::AttributeValue)>;
+type Values = Vec<(&'static str, Value)>;
 
-fn values(values: Values) -> HashMap<String, aws_sdk_dynamodb::types::AttributeValue> {
+fn values(values: Values) -> HashMap<String, Value> {
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -142,11 +122,11 @@ fn lease_of(key: &EffectKey, record: &Item) -> Lease {
     }
 }
 
-impl EffectRecords for Aws {
+impl<B: Backend> EffectRecords for Platform<B> {
     async fn claim(&self, key: &EffectKey, lease_until_ms: u64, settle_ms: u64) -> Result<Claimed, Failure> {
-        let owner = self.fresh().to_string();
+        let owner = self.backend.fresh().to_string();
         let written = self
-            .write(Write {
+            .write_record(Write {
                 record: &key.record,
                 set: "SET #operation = :operation, #status = :in_progress, #owner = :owner, #lease_until = :until, \
                       #attempts = :one, #generation = :zero, #subject_version = :version REMOVE #note, #expires_at",
@@ -187,7 +167,7 @@ impl EffectRecords for Aws {
                 Some(lease) => Ok(Claimed::Fresh(lease)),
                 None => Err(Failure::again("another worker was first")),
             },
-            Some(IN_PROGRESS) if free_at_ms > self.now_ms() => Ok(Claimed::Held { until_ms: free_at_ms }),
+            Some(IN_PROGRESS) if free_at_ms > self.backend.now_ms() => Ok(Claimed::Held { until_ms: free_at_ms }),
             Some(IN_PROGRESS) => match self.take_over(key, &old, lease_until_ms, IN_PROGRESS).await? {
                 Some(lease) => Ok(Claimed::InDoubt(lease)),
                 None => Err(Failure::again("another worker was first")),
@@ -218,7 +198,7 @@ impl EffectRecords for Aws {
         let condition = "#owner = :owner AND #status = :in_progress";
         let write =
             Write { record: &lease.key.record, set: "SET #status = :free, #attempts = :attempts", condition, values };
-        match self.write(write).await? {
+        match self.write_record(write).await? {
             Written::Done(_) => Ok(()),
             Written::Refused(record) if is_owner(&record, &lease.owner) => Ok(()),
             Written::Refused(_) => Err(Failure::again("the lease was taken over")),
@@ -226,7 +206,7 @@ impl EffectRecords for Aws {
     }
 }
 
-impl Effects for Aws {
+impl<B: Backend> Effects for Platform<B> {
     async fn commit_effect(
         &self,
         lease: &Lease,
@@ -234,7 +214,7 @@ impl Effects for Aws {
         before: &Order,
         after: &Order,
     ) -> Result<EffectCommit, StoreError> {
-        let now_ms = self.now_ms();
+        let now_ms = self.backend.now_ms();
         let condition = "#owner = :owner AND #status = :in_progress";
         let mut ended = vec![(":owner", text(lease.owner.clone())), (":in_progress", text(IN_PROGRESS))];
         let set = match end {
@@ -251,23 +231,23 @@ impl Effects for Aws {
             }
         };
         if before.version == after.version {
-            let written = self.write(Write { record: &lease.key.record, set, condition, values: ended }).await?;
+            let written = self.write_record(Write { record: &lease.key.record, set, condition, values: ended }).await?;
             return Ok(match written {
                 Written::Done(_) => EffectCommit::Done,
                 Written::Refused(record) if is_owner(&record, &lease.owner) => EffectCommit::Done,
                 Written::Refused(_) => EffectCommit::LeaseLost,
             });
         }
-        let commit_id = self.fresh().to_string();
-        let record = self.record_update(&lease.key, set, condition, ended)?;
+        let commit_id = self.backend.fresh().to_string();
+        let record = self.record(&lease.key.record, set, condition, ended);
         let row = item::update(&self.names.orders_table, before, after, &commit_id)?;
-        let items =
-            vec![TransactWriteItem::builder().update(record).build(), TransactWriteItem::builder().update(row).build()];
-        let Transacted::Refused(reasons) = self.transact(items).await? else { return Ok(EffectCommit::Done) };
+        let Transacted::Refused(reasons) = self.backend.transact(vec![record, row]).await? else {
+            return Ok(EffectCommit::Done);
+        };
         let mut reasons = reasons.into_iter();
         let (record, row) = (reasons.next(), reasons.next());
-        if let Some(row) = row.filter(is_refusal) {
-            return Ok(match lost(row.item, &commit_id, after.order_id)? {
+        if let Some(Reason::ConditionFailed(row)) = row {
+            return Ok(match lost(row, &commit_id, after.order_id)? {
                 Commit::Done => EffectCommit::Done,
                 Commit::Lost(row) if record.is_some_and(|record| is_refusal(&record)) => {
                     tracing::debug!(version = row.version, "row and lease are both somebody else's");
@@ -280,7 +260,7 @@ impl Effects for Aws {
     }
 
     async fn skip_effect(&self, key: &EffectKey, before: &Order, after: &Order) -> Result<Skip, StoreError> {
-        let commit_id = self.fresh().to_string();
+        let commit_id = self.backend.fresh().to_string();
         let tombstone = vec![
             (":operation", text(key.operation.clone())),
             (":version", number(key.version)),
@@ -289,25 +269,25 @@ impl Effects for Aws {
             (":free", text(FREE)),
             (":owner", text(commit_id.clone())),
             (":zero", number(0)),
-            (":expires_at", number(self.now_ms() / 1000 + KEPT_S)),
+            (":expires_at", number(self.backend.now_ms() / 1000 + KEPT_S)),
         ];
-        let record = self.record_update(
-            key,
+        let record = self.record(
+            &key.record,
             "SET #operation = :operation, #status = :skipped, #owner = :owner, #lease_until = :zero, \
              #attempts = :zero, #generation = :zero, #subject_version = :version, #expires_at = :expires_at REMOVE #note",
             "attribute_not_exists(#key) \
              OR (#status IN (:completed, :skipped) AND #operation <> :operation AND #subject_version < :version) \
              OR (#status = :free AND #operation = :operation)",
             tombstone,
-        )?;
+        );
         let row = item::update(&self.names.orders_table, before, after, &commit_id)?;
-        let items =
-            vec![TransactWriteItem::builder().update(record).build(), TransactWriteItem::builder().update(row).build()];
-        let Transacted::Refused(reasons) = self.transact(items).await? else { return Ok(Skip::Done) };
+        let Transacted::Refused(reasons) = self.backend.transact(vec![record, row]).await? else {
+            return Ok(Skip::Done);
+        };
         let mut reasons = reasons.into_iter();
         let (record, row) = (reasons.next(), reasons.next());
-        if let Some(row) = row.filter(is_refusal) {
-            return Ok(match lost(row.item, &commit_id, after.order_id)? {
+        if let Some(Reason::ConditionFailed(row)) = row {
+            return Ok(match lost(row, &commit_id, after.order_id)? {
                 Commit::Done => Skip::Done,
                 Commit::Lost(row) => Skip::Lost(row),
             });
@@ -316,27 +296,20 @@ impl Effects for Aws {
     }
 }
 
-impl Aws {
-    fn record_update(&self, key: &EffectKey, set: &str, condition: &str, ended: Values) -> Result<Update, StoreError> {
-        Update::builder()
-            .table_name(&self.names.idempotency_table)
-            .set_key(Some(HashMap::from([("key".to_owned(), text(key.record.clone()))])))
-            .update_expression(set)
-            .condition_expression(condition)
-            .set_expression_attribute_names(Some(names(set, condition)))
-            .set_expression_attribute_values(Some(values(ended)))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|error| StoreError::Unreadable(error.to_string()))
+impl<B> Platform<B> {
+    fn record(&self, record: &str, set: &str, condition: &str, given: Values) -> store::Write {
+        let key = HashMap::from([("key".to_owned(), text(record))]);
+        let update = store::Write::update(&self.names.idempotency_table, key, set).when(condition);
+        store::Write { names: names(set, condition), values: values(given), ..update }
     }
 }
 
-impl ClaimOnce for Aws {
+impl<B: Backend> ClaimOnce for Platform<B> {
     async fn claim_once(&self, key: &str) -> Result<Once, StoreError> {
-        let owner = self.fresh().to_string();
+        let owner = self.backend.fresh().to_string();
         let values = vec![(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", text(owner.clone()))];
         let written = self
-            .write(Write {
+            .write_record(Write {
                 record: key,
                 set: "SET #status = :claimed, #owner = :owner",
                 condition: "attribute_not_exists(#key) OR #status = :free",
@@ -353,7 +326,7 @@ impl ClaimOnce for Aws {
     async fn unclaim(&self, key: &str) -> Result<(), StoreError> {
         let values = vec![(":free", text(FREE)), (":claimed", text(CLAIMED))];
         let condition = "#status = :claimed";
-        self.write(Write { record: key, set: "SET #status = :free", condition, values }).await.map(drop)
+        self.write_record(Write { record: key, set: "SET #status = :free", condition, values }).await.map(drop)
     }
 
     async fn claim_done(&self, key: &str, result: &str) -> Result<(), StoreError> {
@@ -361,9 +334,9 @@ impl ClaimOnce for Aws {
             (":completed", text(COMPLETED)),
             (":result", text(result)),
             (":claimed", text(CLAIMED)),
-            (":expires_at", number(self.now_ms() / 1000 + KEPT_S)),
+            (":expires_at", number(self.backend.now_ms() / 1000 + KEPT_S)),
         ];
         let set = "SET #status = :completed, #result = :result, #expires_at = :expires_at";
-        self.write(Write { record: key, set, condition: "#status = :claimed", values }).await.map(drop)
+        self.write_record(Write { record: key, set, condition: "#status = :claimed", values }).await.map(drop)
     }
 }

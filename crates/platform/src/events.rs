@@ -21,7 +21,7 @@ impl Aws {
             Ok(entries) => entries,
             Err(why) => return vec![Err(why); events.len()],
         };
-        let publish = self.sns().publish_batch().topic_arn(&self.names.events_topic_arn);
+        let publish = self.backend.sns().publish_batch().topic_arn(&self.names.events_topic_arn);
         match publish.set_publish_batch_request_entries(Some(entries)).send().await {
             Ok(answer) => (0..events.len())
                 .map(|at| {
@@ -46,7 +46,7 @@ impl Aws {
                 .detail(&event.body)
                 .build()
         });
-        match self.eventbridge().put_events().set_entries(Some(entries.collect())).send().await {
+        match self.backend.eventbridge().put_events().set_entries(Some(entries.collect())).send().await {
             Ok(answer) => {
                 let mut results = answer.entries().iter().map(|entry| match entry.error_code() {
                     None => Ok(()),

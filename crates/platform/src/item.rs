@@ -1,33 +1,20 @@
-//! Rows as DynamoDB items.
+//! Rows as items.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, Update};
+use lambda_queue::ports::store::{self, Write};
 use order::{CustomerId, Order, OrderId, TenantId};
 use ports::StoreError;
 
-/// An item.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub(crate) use lambda_queue::ports::store::{Item, number, number_of, text};
 
 /// Shards of the index of open orders.
 pub(crate) const SHARDS: u16 = 16;
 /// Who wrote this version: how a write whose answer was lost knows itself again.
 const COMMIT_ID: &str = "commit_id";
 
-pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-pub(crate) fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
 pub(crate) fn text_of(item: &Item, name: &str) -> Option<String> {
-    item.get(name).and_then(|value| value.as_s().ok()).cloned()
-}
-
-pub(crate) fn number_of(item: &Item, name: &str) -> Option<u64> {
-    item.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok())
+    store::text_of(item, name).map(str::to_owned)
 }
 
 pub(crate) fn key(order_id: OrderId) -> Item {
@@ -60,20 +47,14 @@ pub(crate) fn is_by(item: &Item, commit_id: &str) -> bool {
 }
 
 /// The put of a new row.
-pub(crate) fn put_new(table: &str, order: &Order, commit_id: &str) -> Result<Put, StoreError> {
+pub(crate) fn put_new(table: &str, order: &Order, commit_id: &str) -> Result<Write, StoreError> {
     let mut item = from_order(order)?;
     item.insert(COMMIT_ID.to_owned(), text(commit_id));
-    Put::builder()
-        .table_name(table)
-        .set_item(Some(item))
-        .condition_expression("attribute_not_exists(order_id)")
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .build()
-        .map_err(|error| StoreError::Unreadable(error.to_string()))
+    Ok(Write::put(table, item).when("attribute_not_exists(order_id)"))
 }
 
 /// The update that makes `after` of `before`: only what differs, so that attributes of a newer program stay.
-pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str) -> Result<Update, StoreError> {
+pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str) -> Result<Write, StoreError> {
     let (old, mut new) = (from_order(before)?, from_order(after)?);
     new.insert(COMMIT_ID.to_owned(), text(commit_id));
     let mut names = HashMap::from([("#version".to_owned(), "version".to_owned())]);
@@ -96,14 +77,6 @@ pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str
     if !removes.is_empty() {
         expression.push_str(&format!(" REMOVE {}", removes.join(", ")));
     }
-    Update::builder()
-        .table_name(table)
-        .set_key(Some(key(after.order_id)))
-        .update_expression(expression)
-        .condition_expression("#version = :read")
-        .set_expression_attribute_names(Some(names))
-        .set_expression_attribute_values(Some(values))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .build()
-        .map_err(|error| StoreError::Unreadable(error.to_string()))
+    let update = Write::update(table, key(after.order_id), expression).when("#version = :read");
+    Ok(Write { names, values, ..update })
 }

@@ -15,6 +15,7 @@ impl SendMail for Aws {
         let body = Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build();
         let message = Message::builder().subject(content(&mail.subject)?).body(body).build();
         let sent = self
+            .backend
             .ses()
             .send_email()
             .from_email_address(&self.names.mail_from)

@@ -2,78 +2,44 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
-use lambda_queue::Ids;
+use lambda_queue::ports::store::{Query, Write, Written};
 use order::{CustomerId, Order, OrderId, TenantId};
 use ports::{
     AcceptOrder, Accepted, Case, Commit, CommitOrder, FindDue, ListOrders, LoadOrder, OpenCase, OrderPage, StoreError,
 };
 
-use crate::Aws;
 use crate::item::{self, Item, number, text};
-use lambda_queue::aws::store_error;
+use crate::{Backend, Platform};
 
-/// Rounds of asking again for keys that a batch read left out.
-const BATCH_ROUNDS: u32 = 5;
-
-impl LoadOrder for Aws {
+impl<B: Backend> LoadOrder for Platform<B> {
     async fn load_order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let get = self.dynamodb().get_item().table_name(&self.names.orders_table).consistent_read(true);
-        let answer = get.set_key(Some(item::key(id))).send().await.map_err(|error| store_error(&error))?;
-        answer.item.map(item::to_order).transpose()
+        let row = self.backend.get(&self.names.orders_table, item::key(id), true).await?;
+        row.map(item::to_order).transpose()
     }
 }
 
-impl CommitOrder for Aws {
+impl<B: Backend> CommitOrder for Platform<B> {
     async fn commit_order(&self, before: &Order, after: &Order) -> Result<Commit, StoreError> {
-        let commit_id = self.fresh().to_string();
+        let commit_id = self.backend.fresh().to_string();
         let update = item::update(&self.names.orders_table, before, after, &commit_id)?;
-        let sent = self
-            .dynamodb()
-            .update_item()
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(Commit::Done),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    lost(refused.item().cloned(), &commit_id, after.order_id)
-                }
-                Some(_) | None => Err(store_error(&error)),
-            },
+        match self.backend.write(update).await? {
+            Written::Done(_) => Ok(Commit::Done),
+            Written::Refused(old) => lost(old, &commit_id, after.order_id),
         }
     }
 
     async fn postpone(&self, order: &Order, due_at_ms: u64, nudges: u32) -> Result<bool, StoreError> {
-        let sent = self
-            .dynamodb()
-            .update_item()
-            .table_name(&self.names.orders_table)
-            .set_key(Some(item::key(order.order_id)))
-            .update_expression("SET due_at = :due_at, nudges = :nudges, open_shard = :shard")
-            .condition_expression("#version = :version AND attribute_exists(due_at)")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":due_at", number(due_at_ms))
-            .expression_attribute_values(":nudges", number(nudges))
-            .expression_attribute_values(":shard", number(order.order_id.shard(item::SHARDS)))
-            .expression_attribute_values(":version", number(order.version))
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                Some(_) | None => Err(store_error(&error)),
-            },
+        let set = "SET due_at = :due_at, nudges = :nudges, open_shard = :shard";
+        let update = Write::update(&self.names.orders_table, item::key(order.order_id), set)
+            .when("#version = :version AND attribute_exists(due_at)")
+            .name("#version", "version")
+            .value(":due_at", number(due_at_ms))
+            .value(":nudges", number(nudges))
+            .value(":shard", number(order.order_id.shard(item::SHARDS)))
+            .value(":version", number(order.version));
+        match self.backend.write(update).await? {
+            Written::Done(_) => Ok(true),
+            Written::Refused(_) => Ok(false),
         }
     }
 }
@@ -87,35 +53,21 @@ pub(crate) fn lost(old: Option<Item>, commit_id: &str, id: OrderId) -> Result<Co
     }
 }
 
-impl AcceptOrder for Aws {
+impl<B: Backend> AcceptOrder for Platform<B> {
     async fn accept_order(&self, order: &Order) -> Result<Accepted, StoreError> {
-        let commit_id = self.fresh().to_string();
+        let commit_id = self.backend.fresh().to_string();
         let put = item::put_new(&self.names.orders_table, order, &commit_id)?;
-        let sent = self
-            .dynamodb()
-            .put_item()
-            .table_name(put.table_name)
-            .set_item(Some(put.item))
-            .set_condition_expression(put.condition_expression)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(Accepted::New),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                    match lost(refused.item().cloned(), &commit_id, order.order_id)? {
-                        Commit::Done => Ok(Accepted::New),
-                        Commit::Lost(row) => Ok(Accepted::Known(row)),
-                    }
-                }
-                Some(_) | None => Err(store_error(&error)),
+        match self.backend.write(put).await? {
+            Written::Done(_) => Ok(Accepted::New),
+            Written::Refused(old) => match lost(old, &commit_id, order.order_id)? {
+                Commit::Done => Ok(Accepted::New),
+                Commit::Lost(row) => Ok(Accepted::Known(row)),
             },
         }
     }
 }
 
-impl ListOrders for Aws {
+impl<B: Backend> ListOrders for Platform<B> {
     async fn list_orders(
         &self,
         tenant: &TenantId,
@@ -125,60 +77,33 @@ impl ListOrders for Aws {
     ) -> Result<OrderPage, StoreError> {
         let owner = item::owner(tenant, customer);
         let start = after.map(|cursor| start_key(cursor, &owner)).transpose()?;
-        let page = self
-            .dynamodb()
-            .query()
-            .table_name(&self.names.orders_table)
-            .index_name("customer")
-            .key_condition_expression("#owner = :owner")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", text(owner))
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit.clamp(1, 100)).unwrap_or(100))
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(|error| store_error(&error))?;
-        let next = page.last_evaluated_key.as_ref().and_then(cursor);
-        let ids: Vec<String> =
-            page.items.unwrap_or_default().iter().filter_map(|item| item::text_of(item, "order_id")).collect();
+        let query = Query {
+            table: self.names.orders_table.clone(),
+            index: Some("customer".to_owned()),
+            key_condition: "#owner = :owner".to_owned(),
+            names: HashMap::from([("#owner".to_owned(), "owner".to_owned())]),
+            values: HashMap::from([(":owner".to_owned(), text(owner))]),
+            descending: true,
+            limit: Some(limit.clamp(1, 100)),
+            start,
+            ..Query::default()
+        };
+        let page = self.backend.query(query).await?;
+        let next = page.next.as_ref().and_then(cursor);
+        let ids: Vec<String> = page.items.iter().filter_map(|item| item::text_of(item, "order_id")).collect();
         let mut rows = self.load_all(&ids).await?;
         let orders = ids.iter().filter_map(|id| rows.remove(id)).map(item::to_order).collect::<Result<_, _>>()?;
         Ok(OrderPage { orders, next })
     }
 }
 
-impl Aws {
+impl<B: Backend> Platform<B> {
     /// Rows by id, strongly consistent.
     async fn load_all(&self, ids: &[String]) -> Result<HashMap<String, Item>, StoreError> {
         let table = &self.names.orders_table;
         let keys: Vec<Item> = ids.iter().map(|id| HashMap::from([("order_id".to_owned(), text(id.clone()))])).collect();
-        let found = self.read_batch(table, keys, true).await?;
+        let found = self.backend.get_all(table, keys, true).await?;
         Ok(found.into_iter().filter_map(|item| Some((item::text_of(&item, "order_id")?, item))).collect())
-    }
-
-    /// `BatchGetItem` of at most 100 keys, asking again for what was left out.
-    pub(crate) async fn read_batch(
-        &self,
-        table: &str,
-        keys: Vec<Item>,
-        consistent: bool,
-    ) -> Result<Vec<Item>, StoreError> {
-        let mut found = Vec::with_capacity(keys.len());
-        let mut wanted = keys;
-        for _ in 0..BATCH_ROUNDS {
-            if wanted.is_empty() {
-                return Ok(found);
-            }
-            let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(consistent).build();
-            let asked = asked.map_err(|error| StoreError::Unreadable(error.to_string()))?;
-            let answer = self.dynamodb().batch_get_item().request_items(table, asked).send().await;
-            let answer = answer.map_err(|error| store_error(&error))?;
-            found.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
-            wanted =
-                answer.unprocessed_keys.unwrap_or_default().remove(table).map(|left| left.keys).unwrap_or_default();
-        }
-        if wanted.is_empty() { Ok(found) } else { Err(StoreError::NotDone("the table is too busy".to_owned())) }
     }
 }
 
@@ -198,21 +123,17 @@ fn start_key(cursor: &str, owner: &str) -> Result<Item, StoreError> {
     ]))
 }
 
-impl FindDue for Aws {
+impl<B: Backend> FindDue for Platform<B> {
     async fn find_due(&self, shard: u16, before_ms: u64, limit: u32) -> Result<Vec<OrderId>, StoreError> {
-        let page = self
-            .dynamodb()
-            .query()
-            .table_name(&self.names.orders_table)
-            .index_name("open_shard-due_at")
-            .key_condition_expression("open_shard = :shard AND due_at < :before")
-            .expression_attribute_values(":shard", number(shard))
-            .expression_attribute_values(":before", number(before_ms))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| store_error(&error))?;
-        let ids = page.items.unwrap_or_default();
+        let query = Query {
+            table: self.names.orders_table.clone(),
+            index: Some("open_shard-due_at".to_owned()),
+            key_condition: "open_shard = :shard AND due_at < :before".to_owned(),
+            values: HashMap::from([(":shard".to_owned(), number(shard)), (":before".to_owned(), number(before_ms))]),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        let ids = self.backend.query(query).await?.items;
         ids.iter()
             .filter_map(|item| item::text_of(item, "order_id"))
             .map(|id| id.parse().map_err(|_| StoreError::Unreadable(format!("order id {id}"))))
@@ -220,7 +141,7 @@ impl FindDue for Aws {
     }
 }
 
-impl OpenCase for Aws {
+impl<B: Backend> OpenCase for Platform<B> {
     async fn open_case(&self, case: &Case) -> Result<(), StoreError> {
         let item = HashMap::from([
             ("case_id".to_owned(), text(case.case_id.as_str())),
@@ -233,14 +154,8 @@ impl OpenCase for Aws {
             ("digest".to_owned(), text(case.digest.clone())),
             ("opened_at".to_owned(), number(case.opened_at_ms)),
         ]);
-        let put = self.dynamodb().put_item().table_name(&self.names.cases_table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(case_id)").send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                // It is there: this very case, written before.
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                Some(_) | None => Err(store_error(&error)),
-            },
-        }
+        // Where it is refused it is there: this very case, written before.
+        let put = Write::put(&self.names.cases_table, item).when("attribute_not_exists(case_id)");
+        self.backend.write(put).await.map(drop)
     }
 }

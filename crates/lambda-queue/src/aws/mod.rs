@@ -3,6 +3,12 @@
 
 mod dynamodb;
 mod errors;
+mod s3;
+mod sqs;
+mod system;
 
 pub use dynamodb::Dynamo;
 pub use errors::{store_error, text};
+pub use s3::S3;
+pub use sqs::Sqs;
+pub use system::System;

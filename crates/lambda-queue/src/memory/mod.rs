@@ -4,10 +4,16 @@
 //! The same program under the same seed does the same, call by call, as long as it runs on one thread.
 //!
 //! - [`MemoryStore`]: tables with indexes, DynamoDB's expressions, transactions that meet each other, streams.
+//! - [`MemoryQueue`]: standard and FIFO queues, dead letters, duplicate and disordered delivery.
+//! - [`MemoryObjects`]: buckets.
 
+mod objects;
+mod queue;
 mod store;
 mod world;
 
+pub use objects::MemoryObjects;
+pub use queue::{Counts, Disorder, MemoryQueue, QueueCall, QueueConfig, QueueFault};
 pub use store::{
     Call, Change, Changes, Fault, Index, KeyType, MemoryStore, Operation, Projection, Table, validation_error,
 };

@@ -1,15 +1,42 @@
 //! SQS.
 
+use std::collections::HashSet;
+
+use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
     SendMessageBatchRequestEntry,
 };
-use lambda_queue::{Entry, Outgoing, Queue};
 
-use crate::Aws;
-use lambda_queue::aws;
+use super::errors::text;
+use crate::ports::{Entry, Outgoing, Queue};
 
-impl Queue for Aws {
+/// [`Queue`] over SQS.
+#[derive(Clone, Debug)]
+pub struct Sqs {
+    /// The client.
+    pub client: Client,
+    /// What the URL of a queue that is named by its name begins with, up to that name. A stack's prefix may be part of it.
+    pub url_prefix: String,
+    /// The URL of any queue of the same account and region, or [`Sqs::url_prefix`]: a queue that is named by its ARN has its
+    /// URL beside it.
+    pub beside: String,
+}
+
+impl Sqs {
+    /// A queue's URL: itself, or the prefix and the queue's name.
+    fn url(&self, queue: &str) -> String {
+        if queue.contains("://") { queue.to_owned() } else { format!("{}{queue}", self.url_prefix) }
+    }
+
+    /// The URL of a queue by its ARN.
+    fn url_of_arn(&self, arn: &str) -> String {
+        let base = self.beside.rsplit_once('/').map_or("", |(base, _)| base);
+        format!("{base}/{}", arn.rsplit(':').next().unwrap_or_default())
+    }
+}
+
+impl Queue for Sqs {
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
         let entries: Result<Vec<_>, String> =
             messages.iter().enumerate().map(|(at, message)| entry(at, message)).collect();
@@ -17,13 +44,13 @@ impl Queue for Aws {
             Ok(entries) => entries,
             Err(why) => return vec![Err(why); messages.len()],
         };
-        let sent = self.sqs().send_message_batch().queue_url(self.url(queue)).set_entries(Some(entries)).send().await;
-        match sent {
+        let send = self.client.send_message_batch().queue_url(self.url(queue));
+        match send.set_entries(Some(entries)).send().await {
             Ok(answer) => {
                 let ok = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
-                each(messages.len(), ok, answer.failed())
+                each(messages.len(), &ok, answer.failed())
             }
-            Err(error) => vec![Err(aws::text(&error)); messages.len()],
+            Err(error) => vec![Err(text(&error)); messages.len()],
         }
     }
 
@@ -44,24 +71,19 @@ impl Queue for Aws {
             Ok(requests) => requests,
             Err(why) => return vec![Err(why); entries.len()],
         };
-        let url = self.url_of_arn(queue_arn);
-        let sent = self.sqs().change_message_visibility_batch().queue_url(url).set_entries(Some(requests)).send().await;
-        match sent {
+        let change = self.client.change_message_visibility_batch().queue_url(self.url_of_arn(queue_arn));
+        match change.set_entries(Some(requests)).send().await {
             Ok(answer) => {
                 let ok = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
-                each(entries.len(), ok, answer.failed())
+                each(entries.len(), &ok, answer.failed())
             }
-            Err(error) => vec![Err(aws::text(&error)); entries.len()],
+            Err(error) => vec![Err(text(&error)); entries.len()],
         }
     }
 }
 
 /// Each entry's own answer. One that the service named neither way was not done.
-fn each(
-    entries: usize,
-    ok: std::collections::HashSet<String>,
-    failed: &[BatchResultErrorEntry],
-) -> Vec<Result<(), String>> {
+fn each(entries: usize, ok: &HashSet<String>, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), String>> {
     (0..entries)
         .map(|at| {
             let id = at.to_string();
@@ -87,18 +109,4 @@ fn entry(at: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, 
         entry = entry.message_attributes(name, value.map_err(|error| error.to_string())?);
     }
     entry.build().map_err(|error| error.to_string())
-}
-
-impl Aws {
-    /// A queue's URL: itself, or the stack's prefix and the queue's name.
-    fn url(&self, queue: &str) -> String {
-        if queue.contains("://") { queue.to_owned() } else { format!("{}{queue}", self.names.queue_url_prefix) }
-    }
-
-    /// The URL of a queue of this account and region by its ARN: beside the queues whose URLs are known.
-    fn url_of_arn(&self, arn: &str) -> String {
-        let known = if self.names.dlq_url.is_empty() { &self.names.queue_url_prefix } else { &self.names.dlq_url };
-        let base = known.rsplit_once('/').map_or("", |(base, _)| base);
-        format!("{base}/{}", arn.rsplit(':').next().unwrap_or_default())
-    }
 }

@@ -1,0 +1,101 @@
+//! Every command step in one process, over the platform in memory: its own code, batch loop, tables and queues included.
+
+mod shop;
+
+use std::sync::atomic::Ordering;
+
+use order::{OrderId, State, Step};
+use shop::{PIECES, PRICE, Shop, cancel};
+
+/// The steps of an order that goes well, and the states they lead to.
+const WAY: [(Step, State); 5] = [
+    (Step::Validate, State::Validated),
+    (Step::Payment, State::Authorized),
+    (Step::Stock, State::Reserved),
+    (Step::Payment, State::Paid),
+    (Step::Shipping, State::Shipped),
+];
+
+/// An order that has come this far: its next message waits.
+async fn an_order_after(shop: &Shop, steps: usize) -> OrderId {
+    let id = shop.place().await;
+    for (step, state) in &WAY[..steps] {
+        assert_eq!(shop.invoke(*step).await, 1);
+        assert_eq!(shop.row(id).await.state, *state);
+    }
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn validating_prices_an_order_and_asks_for_the_money() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let row = shop.row(id).await;
+    assert_eq!(row.total.unwrap().amount_minor, 2 * PRICE);
+    assert_eq!(shop.platform.backend().queues.counts("payment-express").visible, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn authorizing_holds_the_total_once_also_for_a_message_that_comes_twice() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let queues = &shop.platform.backend().queues;
+    queues.set_disorder(lambda_queue::memory::Disorder { duplicates: 1.0, shuffled: false });
+    assert!(shop.invoke(Step::Payment).await >= 1);
+    queues.set_disorder(lambda_queue::memory::Disorder::default());
+    shop.invoke(Step::Payment).await;
+    assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm"]);
+    let row = shop.row(id).await;
+    assert_eq!((row.state, row.payment.unwrap().amount.amount_minor), (State::Authorized, 2 * PRICE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reserving_takes_the_pieces_and_the_row_in_one_write() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 3).await;
+    assert_eq!(shop.available().await, PIECES - 2);
+    assert_eq!(shop.row(id).await.version, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn capturing_takes_what_was_held() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 4).await;
+    assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "capture"]);
+    assert_eq!(shop.row(id).await.capture.unwrap().amount.amount_minor, 2 * PRICE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shipping_ends_the_order_and_leaves_no_message_behind() {
+    let shop = Shop::open().await;
+    let before = shop.calls.load(Ordering::SeqCst);
+    let id = an_order_after(&shop, 5).await;
+    let row = shop.row(id).await;
+    assert_eq!(row.shipment.unwrap().tracking_number, "V1");
+    assert_eq!(row.due_at, None);
+    let queues = &shop.platform.backend().queues;
+    for name in queues.names() {
+        assert_eq!(queues.counts(&name), lambda_queue::memory::Counts::default(), "{name}");
+    }
+    // Of them six are this test's own looks at the row.
+    let calls = shop.calls.load(Ordering::SeqCst) - before - 6;
+    assert_eq!(calls, 16, "DynamoDB calls of a shipped order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_comes_while_the_money_is_being_held_gives_the_hold_up() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let platform = shop.platform.clone();
+    let meanwhile: Box<dyn FnOnce() -> _ + Send> =
+        Box::new(move || -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(async move { cancel(&platform, id).await })
+        });
+    *shop.till.during_confirm.lock().unwrap() = Some(meanwhile);
+    assert_eq!(shop.invoke(Step::Payment).await, 1);
+    assert_eq!(shop.row(id).await.state, State::Voiding);
+    assert_eq!(shop.invoke(Step::Payment).await, 1);
+    assert_eq!(shop.row(id).await.state, State::Cancelled);
+    assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "cancel"]);
+    assert_eq!(shop.available().await, PIECES);
+}
