@@ -174,7 +174,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
                     Ok(seen) => seen,
                     Err(failure) => return Err(in_doubt(&lease, settle_ms, format!("look-up failed: {failure}"))),
                 };
-                let decision = decide(capability, seen, lease.key_since_ms, lease.until_ms);
+                // A call under the old key may be at the provider that long.
+                let calls_until_ms = lease.until_ms.saturating_add(settle_ms);
+                let decision = decide(capability, seen, lease.key_since_ms, calls_until_ms);
                 match decision {
                     Decision::Adopt(value) => self.complete(call, capability, &lease, value, How::Adopted).await,
                     Decision::Park { why } => self.park(&lease, why.to_owned()).await,

@@ -83,9 +83,9 @@ impl From<IdempotencyError> for Failure {
             IdempotencyError::InProgress { until_ms } => Self::Defer { until_ms, why: error.to_string() },
             IdempotencyError::InDoubt { reference, until_ms, why } => Self::Unknown { key: reference, until_ms, why },
             IdempotencyError::LeaseLost => Self::again(error),
-            IdempotencyError::TooLarge { .. }
-            | IdempotencyError::Unreadable(_)
-            | IdempotencyError::OtherUse => Self::bug(error),
+            IdempotencyError::TooLarge { .. } | IdempotencyError::Unreadable(_) | IdempotencyError::OtherUse => {
+                Self::bug(error)
+            }
             IdempotencyError::Handler(failure) => failure,
             IdempotencyError::Store(error) => error.into(),
         }
