@@ -194,10 +194,7 @@ async fn a_result_over_the_limit_is_never_run_again() {
     ] {
         let bench = Bench::new(settings().results(0, policy));
         assert_eq!(bench.run(1, Capability::UNKNOWN, None).await, first);
-        assert_eq!(
-            bench.run(1, Capability::UNKNOWN, None).await,
-            Err(IdempotencyError::TooLarge { bytes: 1 })
-        );
+        assert_eq!(bench.run(1, Capability::UNKNOWN, None).await, Err(IdempotencyError::TooLarge { bytes: 1 }));
         assert_eq!(bench.ran(), 1);
     }
 }
@@ -212,10 +209,7 @@ async fn the_replay_hook_may_change_a_result_or_refuse_it() {
     assert_eq!(bench.run(1, Capability::UNKNOWN, None).await.unwrap().value, 100);
     let bench = Bench::new(settings().on_replay(|_, _| Err(Failure::retry("no"))));
     bench.run(1, Capability::UNKNOWN, None).await.unwrap();
-    assert_eq!(
-        bench.run(1, Capability::UNKNOWN, None).await,
-        Err(IdempotencyError::Handler(Failure::retry("no")))
-    );
+    assert_eq!(bench.run(1, Capability::UNKNOWN, None).await, Err(IdempotencyError::Handler(Failure::retry("no"))));
 }
 
 #[tokio::test]
@@ -223,10 +217,7 @@ async fn switched_off_it_makes_no_call_and_runs_every_time() {
     let bench = Bench::new(settings().disabled(true));
     bench.store.set_faults(|call| panic!("a call: {call:?}"));
     for ran in 1..3 {
-        assert_eq!(
-            bench.run(1, Capability::UNKNOWN, None).await,
-            Ok(Answer { value: ran, how: How::Unguarded })
-        );
+        assert_eq!(bench.run(1, Capability::UNKNOWN, None).await, Ok(Answer { value: ran, how: How::Unguarded }));
     }
 }
 
@@ -284,9 +275,7 @@ async fn a_taken_lease_cannot_be_completed() {
 
 fn debit(most: u32) -> Write {
     let key = [("id".to_owned(), text("sku"))].into();
-    Write::update("rows", key, "SET available = available - :q")
-        .when("available >= :q")
-        .value(":q", number(most))
+    Write::update("rows", key, "SET available = available - :q").when("available >= :q").value(":q", number(most))
 }
 
 async fn stocked() -> Bench {

@@ -25,18 +25,17 @@ use super::proxy::Proxy;
 use super::{KEPT_MS, TABLE, fingerprint, key};
 
 /// `attempts`: the SDK's own, of one call.
-fn client(endpoint: &str, attempts: u32) -> Client {
+async fn client(endpoint: &str, attempts: u32) -> Client {
     // The machine may be busy with compilers: no answer is taken for lost because it is slow.
     let slow = TimeoutConfig::builder().connect_timeout(Duration::from_secs(120)).build();
-    let config = aws_config::SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
+    let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)
         .timeout_config(slow)
         .retry_config(RetryConfig::standard().with_max_attempts(attempts))
-        .sleep_impl(aws_config::default_provider::sleep())
-        .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(Credentials::for_tests()))
-        .build();
+        .credentials_provider(Credentials::new("0", "local", None, None, "tests"))
+        .load()
+        .await;
     Client::new(&config)
 }
 
@@ -74,7 +73,7 @@ fn debit() -> Write {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn against_dynamodb_local() {
     let server = DynamoDbLocal::start().unwrap();
-    let direct = Dynamo(client(&server.endpoint(), 10));
+    let direct = Dynamo(client(&server.endpoint(), 10).await);
     tables(&direct.0).await;
     let world = World::new(1);
     a_loser_can_neither_overwrite_nor_delete(&direct, &world).await;
@@ -82,7 +81,7 @@ async fn against_dynamodb_local() {
     let proxy = Proxy::start(&server.endpoint()).await;
     // Lost answers that the SDK repeats by itself, and such that this library has to.
     for attempts in [3, 1] {
-        let through = Dynamo(client(&proxy.endpoint(), attempts));
+        let through = Dynamo(client(&proxy.endpoint(), attempts).await);
         every_own_write_is_recognised_after_a_lost_answer(&direct, &through, &proxy, &world, attempts).await;
     }
     colliding_transactions_each_happen_once(&direct, &world).await;
@@ -226,7 +225,9 @@ async fn colliding_transactions_each_happen_once(store: &Dynamo, world: &World) 
                     match idempotency.apply(call, at % 10, vec![debit()]).await {
                         Ok(Applied::Answer(answer)) => return assert_eq!(answer.value, at % 10),
                         // It met other transactions six times: surely not done.
-                        Err(IdempotencyError::Store(error)) => assert!(error.to_string().contains("Conflict"), "{error}"),
+                        Err(IdempotencyError::Store(error)) => {
+                            assert!(error.to_string().contains("Conflict"), "{error}")
+                        }
                         other => panic!("{other:?}"),
                     }
                 }

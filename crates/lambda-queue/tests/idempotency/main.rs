@@ -3,6 +3,7 @@
 #![cfg(feature = "memory")]
 
 mod cache;
+mod cache_shuttle;
 mod calls;
 #[cfg(feature = "aws")]
 mod dynamodb;

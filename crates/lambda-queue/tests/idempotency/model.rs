@@ -157,9 +157,8 @@ async fn play(capability: Capability, steps: Vec<(u8, u8)>, luck: Vec<u8>, fault
         let at = usize::from(argument) % OWNERS;
         match action % 10 {
             0..7 => {
-                let (_, running) = owners[at].get_or_insert_with(|| {
-                    (shared.world.now_ms() + DEADLINE_MS, session(Rc::clone(&shared)))
-                });
+                let (_, running) = owners[at]
+                    .get_or_insert_with(|| (shared.world.now_ms() + DEADLINE_MS, session(Rc::clone(&shared))));
                 if let Poll::Ready(answer) = running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                     owners[at] = None;
                     check_answer(&shared, &answer);
