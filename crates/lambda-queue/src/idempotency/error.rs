@@ -58,7 +58,7 @@ pub enum IdempotencyError {
     /// The record is there, of another way of use: a claim, a skipped effect, an effect that shares it.
     #[error("the idempotency record is used in another way")]
     OtherUse,
-    /// The handler failed.
+    /// The handler failed, or the record of its lease did.
     #[error(transparent)]
     Handler(Failure),
     /// The table failed before the handler ran.
