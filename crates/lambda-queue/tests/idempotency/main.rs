@@ -1,6 +1,7 @@
 //! Idempotency: its rules one by one, its promise as a model, and against DynamoDB Local.
 
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cache;
 mod cache_shuttle;
