@@ -14,7 +14,7 @@
 //!   back as failed; nothing is started any more.
 //!
 //! An invocation keeps nothing for the next one: all its state lives in [`Batch::run`], so invocations may run side by
-//! side in one process. The loop is one task ([`drive`]): nothing of it is shared.
+//! side in one process. The loop is one task (`drive.rs`): nothing of it is shared.
 //!
 //! Delivery: at least once, as SQS has it; [`delivery`] makes at most once or effectively once of it.
 //!
@@ -204,10 +204,12 @@ impl<'a, P> Batch<'a, P> {
     /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
     /// in the kept time; one that panics, or does not end in time, has left the record.
     #[must_use]
-    pub fn on_deferral<F>(mut self, max_receive_count: u32, hook: F) -> Self
+    pub fn on_deferral<F, W>(mut self, max_receive_count: u32, hook: F) -> Self
     where
-        F: Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a,
+        F: Fn(Arc<Record>, Failure) -> W + Send + Sync + 'a,
+        W: Future<Output = Deferral> + Send + 'a,
     {
+        let hook = move |record, failure| -> BoxFuture<'a, Deferral> { Box::pin(hook(record, failure)) };
         self.on_deferral = Some(OnDeferral { max_receive_count, hook: Box::new(hook) });
         self
     }
