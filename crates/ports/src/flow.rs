@@ -187,9 +187,7 @@ where
     let (lease, in_doubt) = match ports.claim(&run.key, lease_until_ms, run.settle_ms).await? {
         Claimed::Fresh(lease) => (lease, false),
         Claimed::InDoubt(lease) => (lease, true),
-        Claimed::Held { until_ms } => {
-            return Err(Failure::Defer { until_ms, why: "another worker has it, or it is in doubt".into() });
-        }
+        Claimed::Held { until_ms, live } => return Err(held(until_ms, live, ports.now_ms(), run.context.receive_count)),
         // Ended in one transaction with the row: so the row has moved on since it was read.
         Claimed::Completed | Claimed::Skipped => {
             return Err(Failure::again("the effect is settled: read the row again"));
@@ -223,6 +221,16 @@ where
 /// Whether a provider call that takes its longest still ends in the handler's time.
 pub fn time_for_call<P: Clock>(ports: &P, context: &RecordContext) -> bool {
     ports.now_ms().saturating_add(PROVIDER_CALL_MS) <= context.handler_deadline_ms
+}
+
+/// When a message that met a held lease comes back. A holder at work mostly ends in a fraction of a second, though its
+/// lease is for the whole invocation: so after 1, 2, 4, ... seconds by receive count, and never later than a look-up is
+/// allowed. Behind a doubt it waits for that look-up.
+fn held(until_ms: u64, live: bool, now_ms: u64, receive_count: u32) -> Failure {
+    let why = if live { "another worker is at it" } else { "it is in doubt, and too early to look it up" };
+    let soon_ms = 1_000_u64 << receive_count.saturating_sub(1).min(6);
+    let until_ms = if live { until_ms.min(now_ms.saturating_add(soon_ms)) } else { until_ms };
+    Failure::Defer { until_ms, why: why.into() }
 }
 
 /// Commits an effect's outcome to the row that it finds, and completes the record with it.
@@ -308,4 +316,24 @@ fn parked(order: &Order, step: &str, class: CaseClass, why: &str, now_ms: u64) -
         opened_at_ms: now_ms,
     };
     Ok((case, *after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_worker_a_message_comes_back_soon_and_behind_a_doubt_when_it_may_be_looked_up() {
+        let waits = |live: bool, until_ms: u64| -> Vec<u64> {
+            let wait = |count: u32| match held(10_000 + until_ms, live, 10_000, count) {
+                Failure::Defer { until_ms, .. } => until_ms - 10_000,
+                other => panic!("{other}"),
+            };
+            [1, 2, 3, 4, 5, 6, 7, 8, u32::MAX].map(wait).to_vec()
+        };
+        let soon = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 50_000, 50_000, 50_000];
+        assert_eq!(waits(true, 50_000), soon);
+        assert_eq!(waits(true, 500), [500; 9], "never later than the look-up");
+        assert_eq!(waits(false, 50_000), [50_000; 9]);
+    }
 }
