@@ -25,7 +25,9 @@ pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, FindDue, ListOrders, LoadOrder, OrderPage, Product,
     ReadCatalogue, StockCommit, StockMove, StoreError,
 };
-pub use payments::{Captured, Confirmation, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided};
+pub use payments::{
+    Captured, ChargeLimits, Confirmation, Created, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided,
+};
 pub use provider::{Lookup, ProviderError, Terms};
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};
