@@ -7,9 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use lambda_queue::Ids;
 use order::{CustomerId, Order, OrderId, TenantId};
-use ports::{
-    AcceptOrder, Accepted, Case, Commit, CommitOrder, FindDue, ListOrders, LoadOrder, OpenCase, OrderPage, StoreError,
-};
+use ports::{AcceptOrder, Accepted, Commit, CommitOrder, ListOrders, LoadOrder, OrderPage, StoreError};
 
 use crate::Aws;
 use crate::item::{self, Item, number, text};
@@ -196,51 +194,4 @@ fn start_key(cursor: &str, owner: &str) -> Result<Item, StoreError> {
         ("created_at".to_owned(), number(created_at)),
         ("order_id".to_owned(), text(id.to_string())),
     ]))
-}
-
-impl FindDue for Aws {
-    async fn find_due(&self, shard: u16, before_ms: u64, limit: u32) -> Result<Vec<OrderId>, StoreError> {
-        let page = self
-            .dynamodb()
-            .query()
-            .table_name(&self.names.orders_table)
-            .index_name("open_shard-due_at")
-            .key_condition_expression("open_shard = :shard AND due_at < :before")
-            .expression_attribute_values(":shard", number(shard))
-            .expression_attribute_values(":before", number(before_ms))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| store_error(&error))?;
-        let ids = page.items.unwrap_or_default();
-        ids.iter()
-            .filter_map(|item| item::text_of(item, "order_id"))
-            .map(|id| id.parse().map_err(|_| StoreError::Unreadable(format!("order id {id}"))))
-            .collect()
-    }
-}
-
-impl OpenCase for Aws {
-    async fn open_case(&self, case: &Case) -> Result<(), StoreError> {
-        let item = HashMap::from([
-            ("case_id".to_owned(), text(case.case_id.as_str())),
-            ("fingerprint".to_owned(), text(case.fingerprint.clone())),
-            ("class".to_owned(), text(case.class.name())),
-            ("status".to_owned(), text("open")),
-            ("step".to_owned(), text(case.step.clone())),
-            ("order_id".to_owned(), text(case.order_id.to_string())),
-            ("tenant".to_owned(), text(case.tenant.as_str())),
-            ("digest".to_owned(), text(case.digest.clone())),
-            ("opened_at".to_owned(), number(case.opened_at_ms)),
-        ]);
-        let put = self.dynamodb().put_item().table_name(&self.names.cases_table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(case_id)").send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                // It is there: this very case, written before.
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                Some(_) | None => Err(store_error(&error)),
-            },
-        }
-    }
 }
