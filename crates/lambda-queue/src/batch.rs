@@ -391,6 +391,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             .property("received_ids", serde_json::json!(received))
             .property("failed_ids", serde_json::json!(failed_ids))
             .property("calls", serde_json::json!(meter.calls()))
+            .property("sends", serde_json::json!(meter.sends()))
             .property("cold_start", of.cold_start)
             .emit(now_ms);
         let failures = failed_ids.into_iter().map(|item_identifier| {

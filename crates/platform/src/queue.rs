@@ -4,7 +4,7 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
     SendMessageBatchRequestEntry,
 };
-use lambda_queue::{Entry, Outgoing, Queue};
+use lambda_queue::{Entry, Outgoing, Queue, meter};
 
 use crate::Aws;
 use lambda_queue::aws;
@@ -17,6 +17,7 @@ impl Queue for Aws {
             Ok(entries) => entries,
             Err(why) => return vec![Err(why); messages.len()],
         };
+        meter::count_send(queue);
         let sent = self.sqs().send_message_batch().queue_url(self.url(queue)).set_entries(Some(entries)).send().await;
         match sent {
             Ok(answer) => {
