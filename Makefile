@@ -33,6 +33,9 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
              publish-events recover-orders
+# What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
+# (ADR 8; tests/tools/test_one_build.py compares).
+LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests
 BIN := target/$(HOST)/debug
 CARGO_QUIET := $(if $(V),,--quiet)
 
@@ -67,7 +70,7 @@ build: ## Compile everything (dev profile)
 
 .PHONY: tools
 tools:
-	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow --bins
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 
 .PHONY: up
 up: setup tools ## Start the local stack and leave it running
@@ -83,7 +86,7 @@ status: tools ## Show the local stack: processes, addresses, queues
 
 .PHONY: run
 run: setup ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
-	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests --bins
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
 
 .PHONY: test
