@@ -33,8 +33,9 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
              publish-events recover-orders
-# Always the same packages, so that the features of what they share are resolved the same way each time (ADR 8).
-PROGRAMS := $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests
+# What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
+# (ADR 8; tests/tools/test_one_build.py compares).
+LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests
 BIN := target/$(HOST)/debug
 CARGO_QUIET := $(if $(V),,--quiet)
 
@@ -74,7 +75,7 @@ build: ## Compile everything (dev profile)
 
 .PHONY: tools
 tools:
-	@cargo build --locked $(CARGO_QUIET) $(PROGRAMS) --bins
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 
 .PHONY: up
 up: $(STAMP) tools ## Start the local stack and leave it running
@@ -90,7 +91,7 @@ status: tools ## Show the local stack: processes, addresses, queues
 
 .PHONY: run
 run: $(STAMP) ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
-	@cargo build --locked $(CARGO_QUIET) $(PROGRAMS) --bins
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
 
 .PHONY: test

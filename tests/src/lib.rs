@@ -7,6 +7,7 @@
 //! | [`api`], [`tables`], [`queues`], [`logs`], [`ledger`], [`mail`], [`archive`], [`mappings`] | one window each |
 //! | [`check`] | the invariants of the design, each a function over [`check::Evidence`] |
 //! | [`run`] | the run behind `make run`: generated orders, live progress, report |
+//! | [`runtime_api`] | a function's own binary, invoked as Lambda does |
 //! | [`wait`] | polling for a condition; nothing here sleeps and hopes |
 //! | [`guard`] | stops a stack when the process that wanted it is gone, however it went |
 
@@ -22,5 +23,6 @@ pub mod mail;
 pub mod mappings;
 pub mod queues;
 pub mod run;
+pub mod runtime_api;
 pub mod tables;
 pub mod wait;

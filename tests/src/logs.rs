@@ -83,6 +83,9 @@ pub struct InvocationLine {
     /// Calls made for the batch, beside those for single records.
     #[serde(default)]
     pub calls: Calls,
+    /// Send calls of the batch, by target queue.
+    #[serde(default)]
+    pub sends: Calls,
     /// Whether it was the process's first.
     #[serde(default)]
     pub cold_start: bool,

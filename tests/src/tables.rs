@@ -68,6 +68,17 @@ fn number<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
     item.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok())
 }
 
+/// A row as the table keeps it, with the attributes of the indexes.
+fn item_of(order: &Order) -> anyhow::Result<Item> {
+    let mut item: Item = serde_dynamo::to_item(order)?;
+    let owner = format!("{}#{}#{}", order.tenant.as_str().len(), order.tenant.as_str(), order.customer.as_str());
+    item.insert("owner".to_owned(), AttributeValue::S(owner));
+    if order.due_at.is_some() {
+        item.insert("open_shard".to_owned(), AttributeValue::N(order.order_id.shard(16).to_string()));
+    }
+    Ok(item)
+}
+
 impl Tables {
     /// Of a running stack.
     ///
@@ -150,14 +161,21 @@ impl Tables {
     /// # Errors
     /// When the table does not take it.
     pub async fn put_order(&self, order: &Order) -> anyhow::Result<()> {
-        let mut item: Item = serde_dynamo::to_item(order)?;
-        let owner = format!("{}#{}#{}", order.tenant.as_str().len(), order.tenant.as_str(), order.customer.as_str());
-        item.insert("owner".to_owned(), AttributeValue::S(owner));
-        if order.due_at.is_some() {
-            item.insert("open_shard".to_owned(), AttributeValue::N(order.order_id.shard(16).to_string()));
-        }
-        let put = self.dynamodb.put_item().table_name(&self.orders).set_item(Some(item));
+        let put = self.dynamodb.put_item().table_name(&self.orders).set_item(Some(item_of(order)?));
         put.condition_expression("attribute_not_exists(order_id)").send().await.context("cannot put a row")?;
+        Ok(())
+    }
+
+    /// Puts the next version of a row in the place of the present one, as a commit does.
+    ///
+    /// # Errors
+    /// When the table does not take it, or the row is not the one before.
+    pub async fn replace_order(&self, order: &Order) -> anyhow::Result<()> {
+        let put = self.dynamodb.put_item().table_name(&self.orders).set_item(Some(item_of(order)?));
+        let put = put.condition_expression("#version = :before").expression_attribute_names("#version", "version");
+        let before = order.version.saturating_sub(1).to_string();
+        let put = put.expression_attribute_values(":before", AttributeValue::N(before));
+        put.send().await.context("cannot replace a row")?;
         Ok(())
     }
 

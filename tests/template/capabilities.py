@@ -33,7 +33,8 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
         ("dynamodb:UpdateItem", TABLE + "orders"),
     },
     "ClaimOnce": {("dynamodb:UpdateItem", TABLE + "idempotency")},
-    "OpenCase": {("dynamodb:PutItem", TABLE + "cases")},
+    "OpenCase": {("dynamodb:UpdateItem", TABLE + "cases")},
+    "SetAside": {("dynamodb:UpdateItem", TABLE + "orders")},
     "PublishEvents": {
         ("sns:Publish", "arn:aws:sns:eu-west-1:123456789012:shop-order-events.fifo"),
         ("events:PutEvents", "arn:aws:events:eu-west-1:123456789012:event-bus/shop-orders"),

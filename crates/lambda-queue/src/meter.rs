@@ -1,5 +1,5 @@
 //! Counts calls to services, per record and per invocation: an adapter says [`count`], whoever opened the innermost
-//! [`Meter`] around the work has the number.
+//! [`Meter`] around the work has the number. Sends are counted by target queue, too ([`count_send`]).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,9 +9,15 @@ tokio::task_local! {
     static METER: Meter;
 }
 
-/// Calls by service name.
+/// Calls by service name, sends by queue.
 #[derive(Clone, Default, Debug)]
-pub struct Meter(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+pub struct Meter(Arc<Mutex<Counts>>);
+
+#[derive(Clone, Default, Debug)]
+struct Counts {
+    calls: BTreeMap<&'static str, u64>,
+    sends: BTreeMap<String, u64>,
+}
 
 impl Meter {
     /// Runs `work` with every call that it makes counted here. An outer meter does not see them.
@@ -21,7 +27,12 @@ impl Meter {
 
     /// The counts so far.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
+    }
+
+    /// The send calls so far, by target queue.
+    pub fn sends(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sends.clone()
     }
 }
 
@@ -30,7 +41,40 @@ pub fn count(service: &'static str) {
     // An `Err` says that no meter is open here: start-up, a tool, a test.
     METER
         .try_with(|meter| {
-            *meter.0.lock().unwrap_or_else(PoisonError::into_inner).entry(service).or_default() += 1;
+            *meter.0.lock().unwrap_or_else(PoisonError::into_inner).calls.entry(service).or_default() += 1;
         })
         .ok();
+}
+
+/// Counts one send call to a queue, however many messages it carries. Outside any meter it does nothing.
+pub fn count_send(queue: &str) {
+    METER
+        .try_with(|meter| {
+            let mut counts = meter.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.sends.entry(queue.to_owned()).or_default() += 1;
+        })
+        .ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_and_sends_count_for_the_innermost_meter() {
+        let (outer, inner) = (Meter::default(), Meter::default());
+        outer
+            .around(async {
+                count("sqs");
+                count_send("a");
+                inner.around(async { count("dynamodb") }).await;
+                count_send("a");
+                count_send("b");
+            })
+            .await;
+        count("sqs");
+        assert_eq!(outer.calls(), BTreeMap::from([("sqs", 1)]));
+        assert_eq!(outer.sends(), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
+        assert_eq!((inner.calls(), inner.sends()), (BTreeMap::from([("dynamodb", 1)]), BTreeMap::new()));
+    }
 }

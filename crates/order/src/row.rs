@@ -107,6 +107,8 @@ pub enum ReasonCode {
     AmountOverflow,
     /// There is nothing to pay.
     AmountZero,
+    /// The total is less than the payment provider takes in one charge.
+    AmountTooSmall,
     /// The payment provider declined.
     PaymentDeclined,
     /// The payment provider asked for the customer (3-D Secure), whom nobody can ask any more.
@@ -131,6 +133,7 @@ impl ReasonCode {
             | Self::CurrencyDiffers
             | Self::AmountOverflow
             | Self::AmountZero
+            | Self::AmountTooSmall
             | Self::PaymentDeclined
             | Self::AuthenticationRequired
             | Self::OutOfStock

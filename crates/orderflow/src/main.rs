@@ -8,6 +8,8 @@ use clap::Parser;
 async fn main() -> ExitCode {
     match orderflow::cli::run(orderflow::cli::Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // What a shell shows of a program that SIGPIPE ended (128 + 13): Rust programs ignore that signal.
+        Err(error) if orderflow::reader_left(&error) => ExitCode::from(141),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -160,7 +160,8 @@ impl<B: Backend> EffectRecords for Platform<B> {
         if operation != key.operation {
             return Ok(Claimed::Busy { operation });
         }
-        let free_at_ms = number_of(&old, "lease_until").unwrap_or_default().saturating_add(settle_ms);
+        let lease_end_ms = number_of(&old, "lease_until").unwrap_or_default();
+        let (free_at_ms, now_ms) = (lease_end_ms.saturating_add(settle_ms), self.backend.now_ms());
         match text_of(&old, "status").as_deref() {
             Some(COMPLETED) => Ok(Claimed::Completed),
             Some(SKIPPED) => Ok(Claimed::Skipped),
@@ -168,7 +169,9 @@ impl<B: Backend> EffectRecords for Platform<B> {
                 Some(lease) => Ok(Claimed::Fresh(lease)),
                 None => Err(Failure::again("another worker was first")),
             },
-            Some(IN_PROGRESS) if free_at_ms > self.backend.now_ms() => Ok(Claimed::Held { until_ms: free_at_ms }),
+            Some(IN_PROGRESS) if free_at_ms > now_ms => {
+                Ok(Claimed::Held { until_ms: free_at_ms, live: lease_end_ms > now_ms })
+            }
             Some(IN_PROGRESS) => match self.take_over(key, &old, lease_until_ms, IN_PROGRESS).await? {
                 Some(lease) => Ok(Claimed::InDoubt(lease)),
                 None => Err(Failure::again("another worker was first")),

@@ -6,7 +6,9 @@
 
 mod archive;
 mod aws;
+mod cases;
 mod catalogue;
+mod due;
 mod effects;
 mod events;
 mod item;

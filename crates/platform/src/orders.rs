@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use lambda_queue::ports::store::{Query, Write, Written};
 use order::{CustomerId, Order, OrderId, TenantId};
-use ports::{
-    AcceptOrder, Accepted, Case, Commit, CommitOrder, FindDue, ListOrders, LoadOrder, OpenCase, OrderPage, StoreError,
-};
+use ports::{AcceptOrder, Accepted, Commit, CommitOrder, ListOrders, LoadOrder, OrderPage, StoreError};
 
 use crate::item::{self, Item, number, text};
 use crate::{Backend, Platform};
@@ -121,41 +119,4 @@ fn start_key(cursor: &str, owner: &str) -> Result<Item, StoreError> {
         ("created_at".to_owned(), number(created_at)),
         ("order_id".to_owned(), text(id.to_string())),
     ]))
-}
-
-impl<B: Backend> FindDue for Platform<B> {
-    async fn find_due(&self, shard: u16, before_ms: u64, limit: u32) -> Result<Vec<OrderId>, StoreError> {
-        let query = Query {
-            table: self.names.orders_table.clone(),
-            index: Some("open_shard-due_at".to_owned()),
-            key_condition: "open_shard = :shard AND due_at < :before".to_owned(),
-            values: HashMap::from([(":shard".to_owned(), number(shard)), (":before".to_owned(), number(before_ms))]),
-            limit: Some(limit),
-            ..Query::default()
-        };
-        let ids = self.backend.query(query).await?.items;
-        ids.iter()
-            .filter_map(|item| item::text_of(item, "order_id"))
-            .map(|id| id.parse().map_err(|_| StoreError::Unreadable(format!("order id {id}"))))
-            .collect()
-    }
-}
-
-impl<B: Backend> OpenCase for Platform<B> {
-    async fn open_case(&self, case: &Case) -> Result<(), StoreError> {
-        let item = HashMap::from([
-            ("case_id".to_owned(), text(case.case_id.as_str())),
-            ("fingerprint".to_owned(), text(case.fingerprint.clone())),
-            ("class".to_owned(), text(case.class.name())),
-            ("status".to_owned(), text("open")),
-            ("step".to_owned(), text(case.step.clone())),
-            ("order_id".to_owned(), text(case.order_id.to_string())),
-            ("tenant".to_owned(), text(case.tenant.as_str())),
-            ("digest".to_owned(), text(case.digest.clone())),
-            ("opened_at".to_owned(), number(case.opened_at_ms)),
-        ]);
-        // Where it is refused it is there: this very case, written before.
-        let put = Write::put(&self.names.cases_table, item).when("attribute_not_exists(case_id)");
-        self.backend.write(put).await.map(drop)
-    }
 }

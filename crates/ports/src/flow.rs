@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lambda_queue::idempotency::{Claimed, EffectKey, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
 use lambda_queue::{Clock, Done, Failure, Outgoing, RecordContext};
-use order::{Bug, CaseId, Next, Order, Outcome, Parked, transition};
+use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
 
 use crate::{
@@ -165,7 +165,7 @@ pub struct EffectRun<'a> {
 /// anything else. Idempotency: records of the table `idempotency`, see [`lambda_queue::idempotency`].
 pub async fn run_effect<P, F, W>(ports: &P, order: Order, run: EffectRun<'_>, effect: F) -> Result<Done, Failure>
 where
-    P: Effects + OpenCase + CommitOrder + Clock,
+    P: Effects + OpenCase + LoadOrder + CommitOrder + Clock,
     F: FnOnce(Lease, bool) -> W,
     W: Future<Output = Result<Outcome, Stop>>,
 {
@@ -187,8 +187,8 @@ where
     let (lease, in_doubt) = match ports.claim(&run.key, lease_until_ms, run.settle_ms).await? {
         Claimed::Fresh(lease) => (lease, false),
         Claimed::InDoubt(lease) => (lease, true),
-        Claimed::Held { until_ms } => {
-            return Err(Failure::Defer { until_ms, why: "another worker has it, or it is in doubt".into() });
+        Claimed::Held { until_ms, live } => {
+            return Err(held(until_ms, live));
         }
         // Ended in one transaction with the row: so the row has moved on since it was read.
         Claimed::Completed | Claimed::Skipped => {
@@ -225,8 +225,19 @@ pub fn time_for_call<P: Clock>(ports: &P, context: &RecordContext) -> bool {
     ports.now_ms().saturating_add(PROVIDER_CALL_MS) <= context.handler_deadline_ms
 }
 
+/// When a message that met a held lease comes back. A holder at work mostly ends in a fraction of a second, though its
+/// lease is for the whole invocation: so soon, and never later than a look-up is allowed. Behind a doubt it waits for that
+/// look-up.
+fn held(until_ms: u64, live: bool) -> Failure {
+    if live {
+        Failure::busy(until_ms, "another worker is at it")
+    } else {
+        Failure::Defer { until_ms, why: "it is in doubt, and too early to look it up".to_owned() }
+    }
+}
+
 /// Commits an effect's outcome to the row that it finds, and completes the record with it.
-async fn commit<P: Effects + Clock>(
+async fn commit<P: Effects + OpenCase + Clock>(
     ports: &P,
     lease: &Lease,
     order: Order,
@@ -241,7 +252,12 @@ async fn commit<P: Effects + Clock>(
             Next::Absorbed => before.clone(),
         };
         match ports.commit_effect(lease, EffectEnd::Completed, &before, &after).await {
-            Ok(EffectCommit::Done) => return Ok(Done::now(owed(ports, &after, causation))),
+            Ok(EffectCommit::Done) => {
+                // An earlier attempt, or recovery, may have opened a case and died before it parked the order.
+                let suspect = lease.attempts > 1 || before.nudges > 0;
+                close_left_over(ports, &before, &after, suspect).await;
+                return Ok(Done::now(owed(ports, &after, causation)));
+            }
             Ok(EffectCommit::Lost(row)) => before = *row,
             Ok(EffectCommit::LeaseLost) => return Err(Failure::again("the lease was taken over")),
             // The effect stands: a busy table is worth another try now, else it would wait to be looked up.
@@ -255,20 +271,25 @@ async fn commit<P: Effects + Clock>(
 }
 
 /// Opens a case and parks the order with its effect.
-async fn park_effect<P: Effects + OpenCase + Clock>(
+async fn park_effect<P: Effects + OpenCase + LoadOrder + Clock>(
     ports: &P,
     lease: &Lease,
     order: Order,
     run: &EffectRun<'_>,
     why: &str,
 ) -> Result<Done, Failure> {
-    let (case, after) = parked(&order, run.step, CaseClass::Transient, why, ports.now_ms())?;
-    ports.open_case(&case).await?;
-    tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step = run.step, why, "order parked");
-    match ports.commit_effect(lease, EffectEnd::Parked, &order, &after).await? {
-        EffectCommit::Done => Ok(Done::now(Vec::new())),
-        EffectCommit::Lost(_) | EffectCommit::LeaseLost => Err(Failure::again("the row changed while parking")),
-    }
+    let (case, after) = parked(&order, run.step, CaseClass::Transient, why, &lease.owner, ports.now_ms())?;
+    open(ports, &case, &order).await?;
+    let row = match ports.commit_effect(lease, EffectEnd::Parked, &order, &after).await? {
+        EffectCommit::Done => {
+            tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step = run.step, why, "order parked");
+            return Ok(Done::now(Vec::new()));
+        }
+        EffectCommit::Lost(row) => Some(*row),
+        EffectCommit::LeaseLost => ports.load_order(order.order_id).await?,
+    };
+    withdraw(ports, &case, row.as_ref()).await?;
+    Err(Failure::again("the row changed while parking"))
 }
 
 /// Opens a case and parks an order that is in no effect. Answers whether the row was still the one given.
@@ -279,19 +300,101 @@ pub async fn park<P: CommitOrder + OpenCase + Clock>(
     class: CaseClass,
     why: &str,
 ) -> Result<bool, Failure> {
-    let (case, after) = parked(order, step, class, why, ports.now_ms())?;
-    ports.open_case(&case).await?;
-    tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step, why, "order parked");
-    Ok(ports.commit_order(order, &after).await? == Commit::Done)
+    let (case, after) = parked(order, step, class, why, step, ports.now_ms())?;
+    open(ports, &case, order).await?;
+    match ports.commit_order(order, &after).await? {
+        Commit::Done => {
+            tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step, why, "order parked");
+            Ok(true)
+        }
+        Commit::Lost(row) => {
+            withdraw(ports, &case, Some(&row)).await?;
+            Ok(false)
+        }
+    }
 }
 
-/// The namespace of case ids of parked orders.
+/// Opens the case of an order's next parking. The one before was closed when the order was let go on; if whoever did that
+/// died before it came to it, it is closed now.
+async fn open<P: OpenCase>(ports: &P, case: &Case, order: &Order) -> Result<(), Failure> {
+    if let Some(last) = parkings(order).checked_sub(1) {
+        ports.supersede_case(&parking_case(order, last)?, order.version).await?;
+    }
+    Ok(ports.open_case(case).await?)
+}
+
+/// Closes a case whose parking came to nothing. The row it lost to may be parked with this very case, by another who met
+/// the same trouble: then it stands.
+async fn withdraw<P: OpenCase>(ports: &P, case: &Case, row: Option<&Order>) -> Result<(), StoreError> {
+    let parked = row.and_then(|row| row.parked.as_ref());
+    if parked.is_some_and(|parked| parked.case_id == case.case_id) {
+        return Ok(());
+    }
+    ports.withdraw_case(case).await
+}
+
+/// After an order has moved on: closes the case it was parked with, or, with `suspect`, the one that an attempt at parking
+/// may have left when it died. What cannot be closed is logged, and closed with the next parking or by an operator: the
+/// order has moved on, and its message is not to be repeated for this.
+pub async fn close_left_over<P: OpenCase>(ports: &P, before: &Order, after: &Order, suspect: bool) {
+    let case_id = match (&before.parked, &after.parked) {
+        (Some(parked), None) => Ok(parked.case_id.clone()),
+        (None, None) if suspect => parking_case(before, parkings(before)),
+        (Some(_) | None, _) => return,
+    };
+    let closed = match case_id {
+        Ok(case_id) => ports.supersede_case(&case_id, after.version).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = closed {
+        tracing::warn!(order_id = %after.order_id, %failure, "a case that no parked order has may be open");
+    }
+}
+
+/// The namespace of case ids.
 const CASES: Uuid =
     Uuid::from_bytes([0x8f, 0x0c, 0x53, 0x6a, 0x1b, 0x7d, 0x5e, 0x02, 0xa6, 0x44, 0x9d, 0x3c, 0x70, 0xe1, 0x2b, 0x58]);
 
-fn parked(order: &Order, step: &str, class: CaseClass, why: &str, now_ms: u64) -> Result<(Case, Order), Failure> {
-    let id = Uuid::new_v5(&CASES, format!("{}/{}", order.order_id, order.version).as_bytes());
-    let case_id: CaseId = id.to_string().parse().map_err(Failure::bug)?;
+fn case_id(name: &str) -> Result<CaseId, Failure> {
+    Uuid::new_v5(&CASES, name.as_bytes()).to_string().parse().map_err(Failure::bug)
+}
+
+/// How often the order was parked.
+fn parkings(order: &Order) -> usize {
+    order.timeline.iter().filter(|entry| entry.event == EventKind::Parked).count()
+}
+
+/// The case of an order's n-th parking, counted from 0: the same one at whatever version and by whomever it is tried, so
+/// that however many tries die or lose, there is one case.
+fn parking_case(order: &Order, nth: usize) -> Result<CaseId, Failure> {
+    case_id(&format!("{}/parking/{nth}", order.order_id))
+}
+
+/// The case of a row that cannot be dealt with: one a row.
+pub fn unreadable(key: &str, step: &str, class: CaseClass, why: &str, now_ms: u64) -> Result<Case, Failure> {
+    Ok(Case {
+        case_id: case_id(&format!("{key}/unreadable"))?,
+        attempt: step.to_owned(),
+        row_version: 0,
+        fingerprint: format!("{step}/unreadable/{}", class.name()),
+        class,
+        step: step.to_owned(),
+        order_id: key.to_owned(),
+        tenant: None,
+        digest: why.to_owned(),
+        opened_at_ms: now_ms,
+    })
+}
+
+fn parked(
+    order: &Order,
+    step: &str,
+    class: CaseClass,
+    why: &str,
+    who: &str,
+    now_ms: u64,
+) -> Result<(Case, Order), Failure> {
+    let case_id = parking_case(order, parkings(order))?;
     let parked = Parked { case_id: case_id.clone(), reason: why.to_owned(), at_ms: now_ms };
     let Next::Changed(after) = transition(order, &Outcome::Parked(parked), now_ms).map_err(bug)? else {
         return Err(Failure::again("nothing is owed any more: nothing to park"));
@@ -299,13 +402,37 @@ fn parked(order: &Order, step: &str, class: CaseClass, why: &str, now_ms: u64) -
     let command = order.next_command().map_or("none", order::Command::name);
     let case = Case {
         case_id,
+        attempt: format!("{}/{who}", order.version),
+        row_version: order.version,
         fingerprint: format!("{step}/{command}/{}", class.name()),
         class,
         step: step.to_owned(),
-        order_id: order.order_id,
-        tenant: order.tenant.clone(),
+        order_id: order.order_id.to_string(),
+        tenant: Some(order.tenant.clone()),
         digest: why.to_owned(),
         opened_at_ms: now_ms,
     };
     Ok((case, *after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_worker_a_message_comes_back_soon_and_behind_a_doubt_when_it_may_be_looked_up() {
+        let waits = |live: bool, until_ms: u64| -> Vec<u64> {
+            let wait = |count: u32| {
+                let Failure::Defer { until_ms, .. } = held(10_000 + until_ms, live, 10_000, count) else {
+                    panic!("not deferred");
+                };
+                until_ms - 10_000
+            };
+            [1, 2, 3, 4, 5, 6, 7, 8, u32::MAX].map(wait).to_vec()
+        };
+        let soon = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 50_000, 50_000, 50_000];
+        assert_eq!(waits(true, 50_000), soon);
+        assert_eq!(waits(true, 500), [500; 9], "never later than the look-up");
+        assert_eq!(waits(false, 50_000), [50_000; 9]);
+    }
 }

@@ -18,14 +18,19 @@ pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{Case, CaseClass, OpenCase};
 pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
 pub use events::{ArchiveEvents, Event, EventData, Publication, PublishEvents};
-pub use flow::{Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, due, owed, park, run_effect, settle, skip, time_for_call};
+pub use flow::{
+    Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, close_left_over, due, owed, park, run_effect, settle, skip,
+    time_for_call, unreadable,
+};
 pub use mail::{ClaimOnce, Mail, Once, SendMail};
 pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
 pub use orders::{
-    AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, FindDue, ListOrders, LoadOrder, OrderPage, Product,
-    ReadCatalogue, StockCommit, StockMove, StoreError,
+    AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,
+    Product, ReadCatalogue, SetAside, StockCommit, StockMove, StoreError,
 };
-pub use payments::{Captured, Confirmation, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided};
+pub use payments::{
+    Captured, ChargeLimits, Confirmation, Created, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided,
+};
 pub use provider::{Lookup, ProviderError, Terms};
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};

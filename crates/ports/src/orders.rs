@@ -72,15 +72,33 @@ pub trait ListOrders {
     ) -> impl Future<Output = Result<OrderPage, StoreError>> + Send;
 }
 
+/// A row as the index of open orders has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DueRow {
+    /// The row's key: an order's id, if all is well.
+    pub key: String,
+    /// When it was due, UTC milliseconds.
+    pub due_at_ms: u64,
+}
+
 /// Finds the rows whose command is overdue. `orders`: Query on the index `open_shard-due_at`.
 pub trait FindDue {
-    /// Ids of at most `limit` orders of one shard (0-15) that were due before `before_ms`, the longest overdue first.
+    /// At most `limit` rows of one shard (0-15) that were due before `before_ms`, the longest overdue first, from behind
+    /// `after` on. The index lags.
     fn find_due(
         &self,
         shard: u16,
         before_ms: u64,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<OrderId>, StoreError>> + Send;
+        after: Option<&DueRow>,
+    ) -> impl Future<Output = Result<Vec<DueRow>, StoreError>> + Send;
+}
+
+/// Moves rows out of the way that this program cannot deal with. `orders`: UpdateItem.
+pub trait SetAside {
+    /// Moves `due_at`, if it is still the one found; the row is not read, and nothing else of it changes. Answers whether
+    /// it did.
+    fn set_aside(&self, row: &DueRow, due_at_ms: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// What the catalogue knows of a SKU.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use order::{Money, OrderId, PaymentId, PaymentMethod};
+use order::{Currency, Money, OrderId, PaymentId, PaymentMethod};
 
 use crate::{ProviderError, Terms};
 
@@ -15,6 +15,25 @@ pub struct NewPayment {
     pub amount: Money,
     /// What pays.
     pub method: PaymentMethod,
+}
+
+/// What creating a payment led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Created {
+    /// The payment; it holds nothing yet.
+    Made(PaymentId),
+    /// None is made: the provider takes no charge as small as this.
+    TooSmall,
+}
+
+impl Created {
+    /// The payment's id, where there is a payment.
+    pub fn id(self) -> Option<PaymentId> {
+        match self {
+            Self::Made(id) => Some(id),
+            Self::TooSmall => None,
+        }
+    }
 }
 
 /// What confirming a payment led to.
@@ -103,6 +122,13 @@ pub struct PaymentView {
     pub refunds: Vec<RefundView>,
 }
 
+/// What the payment provider takes in one charge, as far as it is known without asking.
+pub trait ChargeLimits {
+    /// The least it takes in a currency, minor units; 0 where that is not known beforehand. What it refuses all the same
+    /// is [`Created::TooSmall`].
+    fn least_charge_minor(&self, currency: Currency) -> u64;
+}
+
 /// The payment provider. Every call carries an idempotency key and ends within 5 s.
 pub trait Payments {
     /// What the provider promises.
@@ -113,7 +139,7 @@ pub trait Payments {
         &self,
         key: &str,
         payment: &NewPayment,
-    ) -> impl Future<Output = Result<PaymentId, ProviderError>> + Send;
+    ) -> impl Future<Output = Result<Created, ProviderError>> + Send;
 
     /// Confirms it: the effect is the hold.
     fn confirm_payment(

@@ -22,4 +22,4 @@ mod stripe;
 pub use carrier::HttpCarrier;
 pub use http::SetupError;
 pub use secret::Secret;
-pub use stripe::{STRIPE_VERSION, Stripe};
+pub use stripe::{STRIPE_VERSION, Stripe, StripeLimits};

@@ -213,7 +213,8 @@ async fn a_refusal_says_whether_to_look_again_or_to_mend_the_program() {
         (4, 400, refusal(json!({ "type": "idempotency_error" })), "Unknown"),
         (1, 402, json!("no"), "Unknown"),
         (1, 400, json!("no"), "Refused"),
-        (0, 400, refusal(json!({ "code": "amount_too_small", "param": "amount" })), "Refused"),
+        // `amount_too_small` is an answer, see tests/stripe.rs; too large cannot come, as totals are bounded.
+        (0, 400, refusal(json!({ "code": "amount_too_large", "param": "amount" })), "Refused"),
         (1, 400, refusal(json!({ "code": "payment_intent_unexpected_state" })), "WrongState"),
         (2, 400, refusal(json!({ "code": "payment_intent_unexpected_state" })), "WrongState"),
         (

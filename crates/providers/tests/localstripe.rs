@@ -81,7 +81,8 @@ impl LocalStripe {
 async fn a_payment_is_held_captured_and_refunded_at_localstripe() {
     let server = LocalStripe::start(&["--holds"]).await;
     let stripe = &server.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(2_500), &server.card(GOOD).await)).await.unwrap();
+    let id =
+        stripe.create_payment("k/create", &payment(usd(2_500), &server.card(GOOD).await)).await.unwrap().id().unwrap();
     assert_eq!(stripe.look_up_payment(&id).await.unwrap().status, PaymentStatus::Unconfirmed);
     assert_eq!(stripe.confirm_payment("k/confirm", &id).await.unwrap(), Confirmation::Held);
     let seen = stripe.look_up_payment(&id).await.unwrap();
@@ -104,7 +105,8 @@ async fn a_payment_is_held_captured_and_refunded_at_localstripe() {
 async fn a_hold_is_given_up_at_localstripe() {
     let server = LocalStripe::start(&["--holds"]).await;
     let stripe = &server.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(2_500), &server.card(GOOD).await)).await.unwrap();
+    let id =
+        stripe.create_payment("k/create", &payment(usd(2_500), &server.card(GOOD).await)).await.unwrap().id().unwrap();
     assert_eq!(stripe.confirm_payment("k/confirm", &id).await.unwrap(), Confirmation::Held);
     assert_eq!(stripe.cancel_payment("k/cancel", &id).await.unwrap(), Voided::Voided);
     assert_eq!(stripe.look_up_payment(&id).await.unwrap().status, PaymentStatus::Cancelled);
@@ -118,7 +120,12 @@ async fn a_hold_is_given_up_at_localstripe() {
 async fn a_decline_that_comes_as_200_is_a_decline() {
     let server = LocalStripe::start(&["--holds"]).await;
     let stripe = &server.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(2_500), &server.card(DECLINED).await)).await.unwrap();
+    let id = stripe
+        .create_payment("k/create", &payment(usd(2_500), &server.card(DECLINED).await))
+        .await
+        .unwrap()
+        .id()
+        .unwrap();
     let code = "card_declined".to_owned();
     let declined = stripe.confirm_payment("k/confirm", &id).await.unwrap();
     assert_eq!(declined, Confirmation::Declined { code: code.clone() });
@@ -130,7 +137,12 @@ async fn a_decline_that_comes_as_200_is_a_decline() {
 async fn a_card_that_wants_the_customer_is_told_from_a_decline_at_localstripe() {
     let server = LocalStripe::start(&["--holds"]).await;
     let stripe = &server.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(2_500), &server.card(WANTS_CUSTOMER).await)).await.unwrap();
+    let id = stripe
+        .create_payment("k/create", &payment(usd(2_500), &server.card(WANTS_CUSTOMER).await))
+        .await
+        .unwrap()
+        .id()
+        .unwrap();
     assert_eq!(stripe.confirm_payment("k/confirm", &id).await.unwrap(), Confirmation::NeedsCustomer);
     assert_eq!(stripe.look_up_payment(&id).await.unwrap().status, PaymentStatus::NeedsCustomer);
     assert_eq!(stripe.cancel_payment("k/cancel", &id).await.unwrap(), Voided::Voided);

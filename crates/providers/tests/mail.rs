@@ -175,6 +175,7 @@ fn every_reason_has_words_of_its_own_and_none_of_the_rows() {
         ReasonCode::CurrencyDiffers,
         ReasonCode::AmountOverflow,
         ReasonCode::AmountZero,
+        ReasonCode::AmountTooSmall,
         ReasonCode::PaymentDeclined,
         ReasonCode::AuthenticationRequired,
         ReasonCode::OutOfStock,

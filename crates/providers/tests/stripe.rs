@@ -6,8 +6,10 @@ mod support;
 use std::time::Duration;
 
 use order::{Money, PaymentId};
-use ports::{Captured, Confirmation, Lookup, PaymentStatus, Payments as _, ProviderError, Voided};
-use providers::{Secret, Stripe};
+use ports::{
+    Captured, ChargeLimits as _, Confirmation, Created, Lookup, PaymentStatus, Payments as _, ProviderError, Voided,
+};
+use providers::{Secret, Stripe, StripeLimits};
 use sandbox::ledger::Effect;
 use serde_json::json;
 use support::{KEY, World, closed_port, order_id, payment, payment_id, secret, usd};
@@ -20,7 +22,13 @@ fn is_unknown<T>(answer: &Result<T, ProviderError>) -> bool {
 }
 
 async fn held(world: &World, amount: Money) -> PaymentId {
-    let id = world.stripe.create_payment("o/authorize#0/1/create", &payment(amount, "pm_card_visa")).await.unwrap();
+    let id = world
+        .stripe
+        .create_payment("o/authorize#0/1/create", &payment(amount, "pm_card_visa"))
+        .await
+        .unwrap()
+        .id()
+        .unwrap();
     assert_eq!(world.stripe.confirm_payment("o/authorize#0/1", &id).await.unwrap(), Confirmation::Held);
     id
 }
@@ -38,7 +46,7 @@ async fn captured(world: &World, amount: Money) -> PaymentId {
 async fn a_payment_goes_from_unconfirmed_to_refunded_and_every_look_up_shows_it() {
     let world = World::new().await;
     let stripe = &world.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(2_500), "pm_card_visa")).await.unwrap();
+    let id = stripe.create_payment("k/create", &payment(usd(2_500), "pm_card_visa")).await.unwrap().id().unwrap();
 
     let seen = stripe.look_up_payment(&id).await.unwrap();
     assert_eq!((seen.status, seen.amount, seen.captured_minor), (PaymentStatus::Unconfirmed, usd(2_500), 0));
@@ -78,7 +86,13 @@ async fn a_decline_is_an_answer_with_the_most_telling_code() {
         ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
         ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
     ] {
-        let id = world.stripe.create_payment(&format!("{method}/create"), &payment(usd(900), method)).await.unwrap();
+        let id = world
+            .stripe
+            .create_payment(&format!("{method}/create"), &payment(usd(900), method))
+            .await
+            .unwrap()
+            .id()
+            .unwrap();
         let declined = Confirmation::Declined { code: code.to_owned() };
         assert_eq!(world.stripe.confirm_payment(method, &id).await.unwrap(), declined, "{method}");
         // The same key gives the stored answer; another one finds a payment that has lost its method.
@@ -95,7 +109,12 @@ async fn a_decline_is_an_answer_with_the_most_telling_code() {
 async fn a_card_that_wants_the_customer_is_told_from_a_decline_and_can_be_given_up() {
     let world = World::new().await;
     let stripe = &world.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_card_authenticationRequired")).await.unwrap();
+    let id = stripe
+        .create_payment("k/create", &payment(usd(900), "pm_card_authenticationRequired"))
+        .await
+        .unwrap()
+        .id()
+        .unwrap();
     assert_eq!(stripe.confirm_payment("k", &id).await.unwrap(), Confirmation::NeedsCustomer);
     assert_eq!(stripe.look_up_payment(&id).await.unwrap().status, PaymentStatus::NeedsCustomer);
     assert_eq!(stripe.cancel_payment("k/give-up", &id).await.unwrap(), Voided::Voided);
@@ -106,11 +125,11 @@ async fn a_card_that_wants_the_customer_is_told_from_a_decline_and_can_be_given_
 async fn a_payment_method_that_does_not_exist_is_a_decline_and_no_bug() {
     let world = World::new().await;
     let stripe = &world.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_of_nobody")).await.unwrap();
+    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_of_nobody")).await.unwrap().id().unwrap();
     let declined = Confirmation::Declined { code: "invalid_payment_method".to_owned() };
     assert_eq!(stripe.confirm_payment("k", &id).await.unwrap(), declined);
     assert_eq!(stripe.confirm_payment("k/2", &id).await.unwrap(), declined);
-    let again = stripe.create_payment("k/create", &payment(usd(900), "pm_of_nobody")).await.unwrap();
+    let again = stripe.create_payment("k/create", &payment(usd(900), "pm_of_nobody")).await.unwrap().id().unwrap();
     assert_eq!(again, id, "the repeated create is the same payment");
     assert_eq!(world.count(Effect::PaymentCreated), 1);
     assert_eq!(world.count(Effect::Authorized), 0);
@@ -120,7 +139,7 @@ async fn a_payment_method_that_does_not_exist_is_a_decline_and_no_bug() {
 async fn a_hold_that_is_gone_is_told_by_capture_and_counts_as_voided() {
     let world = World::new().await;
     let stripe = &world.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_card_expiredHold")).await.unwrap();
+    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_card_expiredHold")).await.unwrap().id().unwrap();
     assert_eq!(stripe.confirm_payment("k", &id).await.unwrap(), Confirmation::Held);
     for key in ["k/capture", "k/capture", "k/capture/2"] {
         assert!(matches!(stripe.capture_payment(key, &id, usd(900)).await, Ok(Captured::Gone { .. })), "{key}");
@@ -238,7 +257,7 @@ async fn the_same_key_makes_a_lost_effect_good_without_a_second_one() {
 async fn a_stored_500_is_replayed_as_unknown_until_the_key_changes() {
     let world = World::new().await;
     let stripe = &world.stripe;
-    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_card_visa")).await.unwrap();
+    let id = stripe.create_payment("k/create", &payment(usd(900), "pm_card_visa")).await.unwrap().id().unwrap();
     world.fault(json!({ "operation": "confirm", "fault": "error_500", "count": 1 })).await;
     for _ in 0..3 {
         let answer = stripe.confirm_payment("k/1", &id).await;
@@ -363,4 +382,21 @@ async fn errors_hold_nothing_of_the_customer_or_the_key() {
         assert!(!shown.contains(hidden), "{shown}");
     }
     assert!(shown.contains("500 api_error (req_"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_amount_that_stripe_finds_too_small_is_an_answer_and_no_fault_of_the_program() {
+    let world = World::new().await;
+    for (minor, code, small) in [(49, "USD", true), (50, "USD", false), (29, "GBP", true), (999, "THB", true)] {
+        let money = Money::new(minor, code.parse().unwrap());
+        let answer = world.stripe.create_payment(&format!("{money}"), &payment(money, "pm_card_visa")).await.unwrap();
+        assert_eq!(answer == Created::TooSmall, small, "{money}: {answer:?}");
+        // What is known beforehand agrees with what is answered.
+        assert_eq!(minor < StripeLimits.least_charge_minor(money.currency), small, "{money}");
+    }
+    // Not in Stripe's table: only its answer tells.
+    assert_eq!(StripeLimits.least_charge_minor("ZAR".parse().unwrap()), 0);
+    let rand = Money::new(49, "ZAR".parse().unwrap());
+    let answer = world.stripe.create_payment("rand", &payment(rand, "pm_card_visa")).await.unwrap();
+    assert_eq!(answer, Created::TooSmall);
 }

@@ -1,8 +1,8 @@
 //! Authorize: create a payment unconfirmed, keep its id, confirm it.
 
 use lambda_queue::idempotency::Lease;
-use order::{Outcome, Payment, PaymentId, Reason, ReasonCode};
-use ports::{Confirmation, NewPayment, PaymentStatus, Stop};
+use order::{Money, Outcome, Payment, PaymentId, Reason, ReasonCode};
+use ports::{Confirmation, Created, NewPayment, PaymentStatus, Stop};
 
 use crate::{Attempt, Ports, Provider, is_wrong_state, stuck};
 
@@ -16,7 +16,11 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     let total = attempt.order.total.ok_or_else(|| stuck("the row has no total"))?;
     let (lease, payment_id) = match &lease.note {
         Some(kept) => (lease.clone(), kept.parse::<PaymentId>().map_err(|error| stuck(error.to_string()))?),
-        None => create(attempt, lease, in_doubt).await?,
+        None => match create(attempt, lease, in_doubt).await? {
+            Some(made) => made,
+            // Declined for good: the same total would be refused every time, and nothing is held.
+            None => return Ok(Outcome::Declined(too_small(total))),
+        },
     };
     let held = || Outcome::Authorized(Payment { payment_id: payment_id.clone(), amount: total });
     let mut lease = lease;
@@ -44,11 +48,12 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     }
 }
 
+/// The payment and the lease that keeps its id; `None` where the provider takes no charge as small as the total.
 async fn create<P: Ports, Q: Provider>(
     attempt: &Attempt<'_, P, Q>,
     lease: Lease,
     in_doubt: bool,
-) -> Result<(Lease, PaymentId), Stop> {
+) -> Result<Option<(Lease, PaymentId)>, Stop> {
     // Whatever an earlier create led to, it holds nothing; its stored answer may be a 500, so it is not asked for again.
     let lease = if in_doubt {
         attempt.still_wanted()?;
@@ -61,9 +66,10 @@ async fn create<P: Ports, Q: Provider>(
     let method = attempt.order.payment_method.clone().ok_or_else(|| stuck("the payment method was erased"))?;
     let payment = NewPayment { order_id: attempt.order_id(), amount: total, method };
     let key = format!("{}/create", lease.provider_key());
-    let id = attempt.payments.create_payment(&key, &payment).await?;
-    let lease = attempt.ports.note(&lease, id.as_str()).await?;
-    Ok((lease, id))
+    match attempt.payments.create_payment(&key, &payment).await? {
+        Created::Made(id) => Ok(Some((attempt.ports.note(&lease, id.as_str()).await?, id))),
+        Created::TooSmall => Ok(None),
+    }
 }
 
 enum Seen {
@@ -99,6 +105,10 @@ async fn give_up<P: Ports, Q: Provider>(
         tracing::warn!(order_id = %attempt.order_id(), %error, "an unfinished payment was not cancelled");
     }
     Ok(needs_customer())
+}
+
+fn too_small(total: Money) -> Reason {
+    Reason::new(ReasonCode::AmountTooSmall, format!("the payment provider takes no charge as small as {total}"))
 }
 
 fn declined(code: &str) -> Outcome {

@@ -2,16 +2,20 @@
 
 use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
-use ports::{CaseClass, CommitOrder, FindDue, LoadOrder, OpenCase, SendCommands, owed, park};
+use ports::{
+    CaseClass, CommitOrder, DueRow, FindDue, LoadOrder, OpenCase, SendCommands, SetAside, StoreError, close_left_over,
+    owed, park, unreadable,
+};
 use serde::Serialize;
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: FindDue + LoadOrder + CommitOrder + OpenCase + SendCommands + Clock {}
-impl<P: FindDue + LoadOrder + CommitOrder + OpenCase + SendCommands + Clock> Ports for P {}
+pub trait Ports: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + SendCommands + Clock {}
+impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + SendCommands + Clock> Ports for P {}
 
 /// Shards of the index of open orders.
 const SHARDS: u16 = 16;
-/// Orders of one shard in one run: with the shards and the schedule the global rate, 800 a minute.
+/// Rows of a page, and commands sent again for one shard in one run: with the shards and the schedule the global rate,
+/// 800 a minute. Rows that send nothing count for nothing: a run pages on past them.
 const PER_SHARD: u32 = 50;
 /// Nudges without a new version before a case is opened.
 const MAX_NUDGES: u32 = 10;
@@ -33,6 +37,8 @@ pub struct Recovered {
     pub sent: u64,
     /// Orders parked with a case.
     pub parked: u64,
+    /// Rows that this program cannot read, or make sense of: put off, each with a case.
+    pub set_aside: u64,
     /// Rows that had moved on, or whose command could not be sent: the next run looks again.
     pub left: u64,
 }
@@ -47,28 +53,11 @@ pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, 
     let first = u16::try_from(ports.now_ms() / 60_000 % u64::from(SHARDS)).unwrap_or(0);
     for shard in (0..SHARDS).map(|at| (first + at) % SHARDS) {
         let now_ms = ports.now_ms();
-        if now_ms.saturating_add(KEPT_MS) > deadline_ms {
+        if out_of_time(ports, deadline_ms) {
             tracing::warn!(shard, "out of time: the next run goes on");
             break;
         }
-        let mut nudges = Vec::new();
-        for id in ports.find_due(shard, now_ms, PER_SHARD).await? {
-            done.due += 1;
-            if ports.now_ms().saturating_add(KEPT_MS) > deadline_ms {
-                done.left += 1;
-                continue;
-            }
-            // One order's trouble is that order's: the others are recovered all the same.
-            match look(ports, id, now_ms).await {
-                Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
-                Ok(Look::Parked) => done.parked += 1,
-                Ok(Look::MovedOn) => done.left += 1,
-                Err(failure) => {
-                    tracing::error!(order_id = %id, %failure, "not recovered");
-                    done.left += 1;
-                }
-            }
-        }
+        let nudges = look_through(ports, shard, now_ms, deadline_ms, &mut done).await?;
         let asked = nudges.len() as u64;
         let sent = send(ports, nudges).await;
         done.sent += sent;
@@ -77,16 +66,79 @@ pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, 
     Ok(done)
 }
 
+/// Looks at the overdue rows of one shard, page by page, until there is enough to send, nothing more to look at, or no
+/// time left.
+async fn look_through(
+    ports: &impl Ports,
+    shard: u16,
+    now_ms: u64,
+    deadline_ms: u64,
+    done: &mut Recovered,
+) -> Result<Vec<(Order, Outgoing)>, Failure> {
+    let mut nudges = Vec::new();
+    let mut after: Option<DueRow> = None;
+    loop {
+        let page = ports.find_due(shard, now_ms, PER_SHARD, after.as_ref()).await?;
+        let is_last = page.len() < PER_SHARD as usize;
+        after = page.last().cloned();
+        for row in page {
+            if nudges.len() == PER_SHARD as usize {
+                return Ok(nudges);
+            }
+            done.due += 1;
+            if out_of_time(ports, deadline_ms) {
+                done.left += 1;
+                continue;
+            }
+            // One order's trouble is that order's: the others are recovered all the same.
+            match look(ports, &row, now_ms).await {
+                Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
+                Ok(Look::Parked) => done.parked += 1,
+                Ok(Look::MovedOn) => done.left += 1,
+                Ok(Look::Hopeless(class, why)) => match set_aside(ports, &row, class, &why).await {
+                    Ok(()) => done.set_aside += 1,
+                    Err(failure) => {
+                        tracing::error!(order_id = row.key, %failure, "not set aside: the next run tries again");
+                        done.left += 1;
+                    }
+                },
+                Err(failure) => {
+                    tracing::error!(order_id = row.key, %failure, "not recovered");
+                    done.left += 1;
+                }
+            }
+        }
+        if is_last || out_of_time(ports, deadline_ms) {
+            return Ok(nudges);
+        }
+    }
+}
+
+fn out_of_time(ports: &impl Ports, deadline_ms: u64) -> bool {
+    ports.now_ms().saturating_add(KEPT_MS) > deadline_ms
+}
+
 /// What a due row turned out to be.
 enum Look {
     Nudge(Box<Order>, Outgoing),
     Parked,
     MovedOn,
+    /// Looking again a minute later would find the same.
+    Hopeless(CaseClass, String),
 }
 
 /// The index lags: only the row says whether it is still due.
-async fn look(ports: &impl Ports, id: OrderId, now_ms: u64) -> Result<Look, Failure> {
-    let Some(order) = ports.load_order(id).await? else { return Ok(Look::MovedOn) };
+async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64) -> Result<Look, Failure> {
+    let Ok(id) = row.key.parse::<OrderId>() else {
+        return Ok(Look::Hopeless(CaseClass::Bug, "the row's key is no order id".to_owned()));
+    };
+    let order = match ports.load_order(id).await {
+        Ok(Some(order)) => order,
+        Ok(None) => return Ok(Look::MovedOn),
+        // Written by a newer program, most likely.
+        Err(StoreError::Unreadable(why)) => return Ok(Look::Hopeless(CaseClass::Skew, why)),
+        Err(error) => return Err(error.into()),
+    };
     if order.due_at.is_none_or(|due_at| due_at > now_ms) {
         return Ok(Look::MovedOn);
     }
@@ -97,8 +149,18 @@ async fn look(ports: &impl Ports, id: OrderId, now_ms: u64) -> Result<Look, Fail
     }
     match owed(ports, &order, None).pop() {
         Some(message) => Ok(Look::Nudge(Box::new(order), message)),
-        None => Err(Failure::bug("due, and nothing is owed")),
+        None => Ok(Look::Hopeless(CaseClass::Bug, "due, and nothing is owed".to_owned())),
     }
+}
+
+/// Opens a case for a row that cannot be dealt with, and puts it off, so that it does not hide the rows behind it. The case
+/// comes first: a row that is out of sight is never without one.
+async fn set_aside(ports: &impl Ports, row: &DueRow, class: CaseClass, why: &str) -> Result<(), Failure> {
+    let case = unreadable(&row.key, "recover", class, why, ports.now_ms())?;
+    ports.open_case(&case).await?;
+    let still = ports.set_aside(row, ports.now_ms().saturating_add(LONGEST_MS)).await?;
+    tracing::error!(order_id = row.key, case_id = %case.case_id, why, still, "a row that cannot be recovered is set aside");
+    Ok(())
 }
 
 /// Sends commands, grouped by queue, and moves the `due_at` of each that was taken. Answers how many were.
@@ -159,7 +221,12 @@ pub enum Nudged {
 pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
     let Some(order) = ports.load_order(id).await? else { return Ok(Nudged::Unknown) };
     let messages = if order.parked.is_some() {
-        ports::settle(ports, order, &order::Outcome::Resumed, None).await?.owes
+        let done = ports::settle(ports, order.clone(), &order::Outcome::Resumed, None).await?;
+        // Read again: what it was let go on to is the row's own to say.
+        if let Some(after) = ports.load_order(id).await? {
+            close_left_over(ports, &order, &after, false).await;
+        }
+        done.owes
     } else {
         owed(ports, &order, None)
     };

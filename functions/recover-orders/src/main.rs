@@ -26,6 +26,7 @@ async fn main() -> Result<(), Error> {
             .metric("due", "Count", done.due)
             .metric("nudged", "Count", done.sent)
             .metric("parked", "Count", done.parked)
+            .metric("set_aside", "Count", done.set_aside)
             .metric("duration_ms", "Milliseconds", now_ms.saturating_sub(started_ms))
             .property("request_id", invocation.request_id.as_str())
             .property("calls", json!(meter.calls()))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lambda_queue::{Clock, Done, Failure, Record};
+use lambda_queue::{Clock, Done, Failure, Random, Record};
 use order::{Command, Next, Order, Outcome, Step, transition};
 use ports::{
     CommitOrder, CommitStock, Due, LoadOrder, SendCommands, StockCommit, StockMove, StoreError, bug, due, owed,
@@ -11,13 +11,13 @@ use ports::{
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock {}
-impl<P: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock + Random {}
+impl<P: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock + Random> Ports for P {}
 
 /// Tries of a transaction that met another one before the queue repeats it. Orders of one popular SKU meet here.
-const CONFLICTS: u64 = 5;
-/// Pause before the next try, milliseconds, times the try.
-const CONFLICT_PAUSE_MS: u64 = 15;
+const CONFLICTS: u32 = 5;
+/// Longest pause before the second try, milliseconds; it doubles with every try.
+const CONFLICT_PAUSE_MS: u64 = 20;
 
 /// Takes one message of a stock queue.
 ///
@@ -73,10 +73,39 @@ async fn move_stock(
             Ok(StockCommit::Lost(_)) => return Err(Failure::again("the row changed")),
             Ok(StockCommit::Short(sku)) => return Ok(Moved::Short(sku)),
             Err(StoreError::NotDone(_)) if conflict < CONFLICTS => {
-                tokio::time::sleep(Duration::from_millis(CONFLICT_PAUSE_MS * conflict)).await;
+                tokio::time::sleep(pause(conflict, ports)).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
     Err(Failure::again("every try met another transaction"))
+}
+
+/// Full jitter: those who met once would meet again after equal pauses.
+///
+/// Source: <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>
+fn pause(conflict: u32, random: &impl Random) -> Duration {
+    let ceiling_ms = CONFLICT_PAUSE_MS << conflict.saturating_sub(1);
+    Duration::from_millis(1 + random.below(ceiling_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws this share, in percent, of what it is asked for.
+    struct Dice(u64);
+    impl Random for Dice {
+        fn below(&self, bound: u64) -> u64 {
+            (bound * self.0 / 100).min(bound.saturating_sub(1))
+        }
+    }
+
+    #[test]
+    fn pauses_are_drawn_from_all_of_a_ceiling_that_doubles() {
+        let pauses = |dice| (1..CONFLICTS).map(|conflict| pause(conflict, &dice).as_millis()).collect::<Vec<_>>();
+        assert_eq!(pauses(Dice(0)), [1, 1, 1, 1]);
+        assert_eq!(pauses(Dice(50)), [11, 21, 41, 81]);
+        assert_eq!(pauses(Dice(100)), [20, 40, 80, 160]);
+    }
 }

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Money, Order, Outcome, Price, Reason, ReasonCode, Sku, Step};
-use ports::{CommitOrder, Due, LoadOrder, Product, ReadCatalogue, SendCommands, due, parse_command, settle, skip};
+use ports::{
+    ChargeLimits, CommitOrder, Due, LoadOrder, Product, ReadCatalogue, SendCommands, due, parse_command, settle, skip,
+};
 
 /// What this step may touch: its IAM role grants exactly this.
 pub trait Ports: LoadOrder + CommitOrder + ReadCatalogue + SendCommands + Clock {}
 impl<P: LoadOrder + CommitOrder + ReadCatalogue + SendCommands + Clock> Ports for P {}
 
-/// Takes one message of a validate queue.
+/// Takes one message of a validate queue. `limits` is what the payment provider takes: a total that it would refuse is
+/// refused here, before anybody is asked.
 ///
 /// Idempotent: the outcome is one write on the row's version; a second copy finds the row ahead.
-pub async fn handle(ports: &impl Ports, record: &Record) -> Result<Done, Failure> {
+pub async fn handle(ports: &impl Ports, limits: &impl ChargeLimits, record: &Record) -> Result<Done, Failure> {
     let message = parse_command(&record.body, Step::Validate, record.context.receive_count, ports.now_ms())?;
     let order = match due(ports, &message).await? {
         Due::Now(order) => *order,
@@ -24,16 +27,18 @@ pub async fn handle(ports: &impl Ports, record: &Record) -> Result<Done, Failure
     }
     let skus: Vec<Sku> = order.lines.iter().map(|line| line.sku.clone()).collect();
     let catalogue = ports.read_catalogue(&skus).await?;
-    let outcome = price(&order, &catalogue);
+    let least_minor = limits.least_charge_minor(order.currency);
+    let outcome = price(&order, &catalogue, least_minor);
     settle(ports, order, &outcome, Some(&message.id)).await
 }
 
-/// What the catalogue makes of an order: a price for every line and their sum, or the first reason why not.
-pub fn price(order: &Order, catalogue: &[Product]) -> Outcome {
-    priced(order, catalogue).unwrap_or_else(Outcome::Invalid)
+/// What the catalogue makes of an order: a price for every line and their sum, or the first reason why not. `least_minor`
+/// is the least that can be paid, minor units.
+pub fn price(order: &Order, catalogue: &[Product], least_minor: u64) -> Outcome {
+    priced(order, catalogue, least_minor).unwrap_or_else(Outcome::Invalid)
 }
 
-fn priced(order: &Order, catalogue: &[Product]) -> Result<Outcome, Reason> {
+fn priced(order: &Order, catalogue: &[Product], least_minor: u64) -> Result<Outcome, Reason> {
     let by_sku: HashMap<&Sku, &Product> = catalogue.iter().map(|product| (&product.sku, product)).collect();
     let too_much = || Reason::new(ReasonCode::AmountOverflow, "the total is more than an order may cost");
     let mut total = Money::new(0, order.currency);
@@ -53,11 +58,14 @@ fn priced(order: &Order, catalogue: &[Product]) -> Result<Outcome, Reason> {
     if total.amount_minor == 0 {
         return Err(Reason::new(ReasonCode::AmountZero, "there is nothing to pay"));
     }
-    match order.expected_total {
-        Some(expected) if expected != total => {
-            let why = format!("the total is {total}, not the {expected} that was expected");
-            Err(Reason::new(ReasonCode::TotalDiffers, why))
-        }
-        Some(_) | None => Ok(Outcome::Valid { prices, total }),
+    if let Some(expected) = order.expected_total.filter(|expected| *expected != total) {
+        let why = format!("the total is {total}, not the {expected} that was expected");
+        return Err(Reason::new(ReasonCode::TotalDiffers, why));
     }
+    if total.amount_minor < least_minor {
+        let least = Money::new(least_minor, total.currency);
+        let why = format!("the total is {total}, and nothing under {least} can be paid");
+        return Err(Reason::new(ReasonCode::AmountTooSmall, why));
+    }
+    Ok(Outcome::Valid { prices, total })
 }

@@ -4,6 +4,7 @@ use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use platform::{Aws, setting};
+use providers::StripeLimits;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -11,5 +12,5 @@ async fn main() -> Result<(), Error> {
     let aws: &Aws = Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "QUEUE_URL_PREFIX"]).await?));
     let batch =
         Batch::new("validate-order", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
-    serve::sqs(batch, move |record| async move { validate_order::handle(aws, &record).await }).await
+    serve::sqs(batch, move |record| async move { validate_order::handle(aws, &StripeLimits, &record).await }).await
 }

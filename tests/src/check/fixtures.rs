@@ -177,6 +177,7 @@ fn invocation(request_id: &str, received: &[&str], failed: &[&str]) -> Invocatio
         failed_ids: owned(failed),
         duration_ms: 3,
         calls: BTreeMap::new(),
+        sends: BTreeMap::new(),
         cold_start: false,
     }
 }

@@ -59,6 +59,9 @@ pub struct Sends {
     /// The most in one invocation, by function. A step sends to as many queues as it has steps behind it:
     /// process-payment to two, the others to one.
     pub most_in_an_invocation: BTreeMap<String, u64>,
+    /// The most to one queue in one invocation, by function, failed records or not: 1, unless more than ten messages were
+    /// owed to a queue, or they were not ready within half a second of each other.
+    pub most_to_one_queue: BTreeMap<String, u64>,
     /// Messages in a batch received.
     pub mean_batch: f64,
 }
@@ -291,7 +294,17 @@ fn sends(evidence: &Evidence) -> Sends {
         let most = most.entry(line.function.clone()).or_default();
         *most = sent.max(*most);
     }
-    Sends { per_message: ratio(sends, messages), most_in_an_invocation: most, mean_batch: ratio(messages, invocations) }
+    let mut most_to_one_queue: BTreeMap<String, u64> = BTreeMap::new();
+    for line in evidence.logs.invocations.iter().filter(|line| COMMAND_STEPS.contains(&line.function.as_str())) {
+        let most = most_to_one_queue.entry(line.function.clone()).or_default();
+        *most = line.sends.values().copied().fold(*most, u64::max);
+    }
+    Sends {
+        per_message: ratio(sends, messages),
+        most_in_an_invocation: most,
+        most_to_one_queue,
+        mean_batch: ratio(messages, invocations),
+    }
 }
 
 #[cfg(test)]
@@ -327,6 +340,15 @@ mod tests {
         with_straggler.push(record("late", 59, 50_000));
         assert!((rate(with_straggler.iter(), 99) - 11.0).abs() < 1e-9);
         assert!(rate(with_straggler.iter(), 100) < 2.0);
+    }
+
+    #[test]
+    fn the_most_sends_are_told_by_queue_and_count_failed_batches_too() {
+        let line = r#"{"message":"invocation finished","function":"ship-order","request_id":"r","received_ids":["m","n"],
+            "failed_ids":["m"],"calls":{"sqs":4},"sends":{"stock-express":1,"stock-bulk":2}}"#;
+        let mut evidence = Evidence::default();
+        evidence.logs.invocations = vec![serde_json::from_str(line).unwrap()];
+        assert_eq!(sends(&evidence).most_to_one_queue, BTreeMap::from([("ship-order".to_owned(), 2)]));
     }
 
     #[test]

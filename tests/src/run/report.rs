@@ -245,6 +245,9 @@ impl Report {
         for (function, most) in &self.sends.most_in_an_invocation {
             add(&format!("most sends in an invocation of {function}"), most.to_string());
         }
+        for (function, most) in &self.sends.most_to_one_queue {
+            add(&format!("the same, to one queue, of {function}"), most.to_string());
+        }
         add("messages in a batch (command steps)", format!("{:.2}", self.sends.mean_batch));
         table
     }

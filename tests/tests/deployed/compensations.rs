@@ -1,10 +1,11 @@
 //! Orders that do not ship: each is undone to the last cent and piece.
 
-use order::{Lane, ReasonCode, State};
+use order::{Lane, Money, Next, Outcome, Price, ReasonCode, State, transition};
 use serde_json::{Value, json};
+use tests::clock::now_ms;
 use tests::ledger::Effect;
 
-use crate::shop::{PIECES, PRICE, Shop};
+use crate::shop::{PIECES, PRICE, Shop, events};
 
 /// Places one order and demands its end, its reason, the providers' effects, and that no piece is missing.
 async fn undone(
@@ -30,6 +31,50 @@ async fn a_declined_order_is_rejected() -> anyhow::Result<()> {
     let change = |body: &mut Value| body["payment_method"] = "pm_card_visa_chargeDeclined".into();
     let effects = [Effect::PaymentCreated, Effect::Declined];
     undone("declined", change, State::Rejected, ReasonCode::PaymentDeclined, &effects).await
+}
+
+#[tokio::test]
+async fn a_total_under_the_providers_minimum_is_rejected_before_anybody_is_asked() -> anyhow::Result<()> {
+    let shop = Shop::open("penny").await?;
+    // Stripe takes 50 US cents and more.
+    for (key, price_minor, state, reason) in [
+        ("thirty", 15, State::Rejected, Some(ReasonCode::AmountTooSmall)),
+        ("forty-eight", 24, State::Rejected, Some(ReasonCode::AmountTooSmall)),
+        ("fifty", 25, State::Shipped, None),
+    ] {
+        let sku = format!("penny-{key}");
+        shop.sell_at(&sku, price_minor, PIECES).await?;
+        let mut body = shop.body(Lane::Standard);
+        body["lines"] = json!([{ "sku": sku, "quantity": 2 }]);
+        let id = shop.order(key, &body).await?;
+        let order = shop.ended(id).await?.order;
+        assert_eq!((order.state, order.reason.map(|reason| reason.code)), (state, reason), "{key}");
+        let asked = !shop.effects(id)?.is_empty();
+        assert_eq!(asked, reason.is_none(), "{key}");
+    }
+    shop.close().await
+}
+
+#[tokio::test]
+async fn what_only_the_provider_finds_too_small_is_rejected_and_not_parked() -> anyhow::Result<()> {
+    let shop = Shop::open("penny-late").await?;
+    // Validated by a program that did not know the minimum: 30 US cents.
+    let at_ms = now_ms();
+    let accepted = shop.accept_without_message("key", Lane::Standard, at_ms).await?;
+    let valid = Outcome::Valid {
+        prices: vec![Price { name: "A pin".to_owned(), unit_price_minor: 15 }],
+        total: Money::new(30, accepted.currency),
+    };
+    let Next::Changed(mut validated) = transition(&accepted, &valid, at_ms)? else { anyhow::bail!("not validated") };
+    validated.due_at = Some(at_ms - 1_000);
+    shop.d.tables.replace_order(&validated).await?;
+    shop.d.invoke("recover-orders", &json!({})).await?;
+    let order = shop.ended(accepted.order_id).await?.order;
+    let reason = order.reason.as_ref().map(|reason| reason.code);
+    assert_eq!((order.state, reason), (State::Rejected, Some(ReasonCode::AmountTooSmall)));
+    assert_eq!(events(&order), ["accepted", "validated", "rejected"]);
+    assert_eq!(shop.effects(accepted.order_id)?, []);
+    shop.close().await
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tests::ledger::{Effect, FaultKind, Operation, fault_of};
 use crate::shop::Shop;
 
 /// In doubt it waits for the lease's end and the provider's settle time, and then for its message to come back.
-const IN_DOUBT: Duration = Duration::from_secs(150);
+pub const IN_DOUBT: Duration = Duration::from_secs(150);
 const EFFECTS: [Effect; 4] = [Effect::PaymentCreated, Effect::Authorized, Effect::Captured, Effect::ShipmentCreated];
 
 #[tokio::test]

@@ -101,7 +101,12 @@ impl Shop {
 
     /// Puts another product on sale.
     pub async fn sell(&self, sku: &str, available: u64) -> anyhow::Result<()> {
-        self.d.tables.put_product(sku, PRICE, available).await?;
+        self.sell_at(sku, PRICE, available).await
+    }
+
+    /// The same at another price, US cents.
+    pub async fn sell_at(&self, sku: &str, price_minor: u64, available: u64) -> anyhow::Result<()> {
+        self.d.tables.put_product(sku, price_minor, available).await?;
         self.seeded.lock().unwrap().insert(sku.parse()?, available);
         Ok(())
     }

@@ -9,6 +9,7 @@ use aws_sdk_sqs::types::{
 };
 
 use super::errors::text;
+use crate::meter;
 use crate::ports::{Entry, Outgoing, Queue};
 
 /// [`Queue`] over SQS.
@@ -44,6 +45,7 @@ impl Queue for Sqs {
             Ok(entries) => entries,
             Err(why) => return vec![Err(why); messages.len()],
         };
+        meter::count_send(queue);
         let send = self.client.send_message_batch().queue_url(self.url(queue));
         match send.set_entries(Some(entries)).send().await {
             Ok(answer) => {

@@ -57,10 +57,13 @@ pub enum Claimed {
     Fresh(Lease),
     /// An earlier owner's lease and the settle time ran out: look the effect up before anything else.
     InDoubt(Lease),
-    /// Somebody holds it, or it is in doubt and not yet to be looked up: come back then, UTC milliseconds.
+    /// Somebody holds it, or it is in doubt and not yet to be looked up.
     Held {
-        /// UTC milliseconds.
+        /// From then on it may be looked up: the lease's end and the settle time, UTC milliseconds.
         until_ms: u64,
+        /// Whether the lease still runs: then its holder is most likely at work and done long before `until_ms`. A lease
+        /// that ended leaves a doubt, which nothing but time resolves.
+        live: bool,
     },
     /// This operation is done, or a later one is: what the caller read is old.
     Completed,

@@ -160,13 +160,16 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         if terms.fingerprint.is_some_and(|asked| text_of(&old, "fingerprint").is_some_and(|stored| stored != asked)) {
             return Ok(Found::Conflict);
         }
-        let free_at_ms = number_of(&old, "lease_until").unwrap_or_default().saturating_add(settle_ms);
+        let lease_end_ms = number_of(&old, "lease_until").unwrap_or_default();
+        let free_at_ms = lease_end_ms.saturating_add(settle_ms);
         let taken = |lease: Option<Lease>| lease.ok_or_else(|| Failure::again("another worker was first"));
         let found = match text_of(&old, "status") {
             Some(COMPLETED) => Claimed::Completed,
             Some(SKIPPED) => Claimed::Skipped,
             Some(FREE) => Claimed::Fresh(taken(self.take_over(key, &old, lease_until_ms).await?)?),
-            Some(IN_PROGRESS) if free_at_ms > now_ms => Claimed::Held { until_ms: free_at_ms },
+            Some(IN_PROGRESS) if free_at_ms > now_ms => {
+                Claimed::Held { until_ms: free_at_ms, live: lease_end_ms > now_ms }
+            }
             Some(IN_PROGRESS) => Claimed::InDoubt(taken(self.take_over(key, &old, lease_until_ms).await?)?),
             other => return Err(Failure::bug(format!("effect record {} has status {other:?}", key.record))),
         };

@@ -22,12 +22,13 @@ fn text() -> impl Strategy<Value = String> {
 
 fn reason() -> impl Strategy<Value = Reason> {
     use ReasonCode::{
-        AmountOverflow, AmountZero, AuthenticationRequired, CaptureRefused, CurrencyDiffers, CustomerCancelled,
-        OutOfStock, PaymentDeclined, TotalDiffers, Undeliverable, UnknownSku,
+        AmountOverflow, AmountTooSmall, AmountZero, AuthenticationRequired, CaptureRefused, CurrencyDiffers,
+        CustomerCancelled, OutOfStock, PaymentDeclined, TotalDiffers, Undeliverable, UnknownSku,
     };
     let codes = vec![
         AmountOverflow,
         AmountZero,
+        AmountTooSmall,
         AuthenticationRequired,
         CaptureRefused,
         CurrencyDiffers,

@@ -394,8 +394,8 @@ fn the_refund_of_a_cancelled_order_is_the_whole_capture() {
 #[test]
 fn the_reason_tells_how_an_undone_order_ends() {
     use ReasonCode::{
-        AmountOverflow, AmountZero, AuthenticationRequired, CaptureRefused, CurrencyDiffers, CustomerCancelled,
-        OutOfStock, PaymentDeclined, TotalDiffers, Undeliverable, UnknownSku,
+        AmountOverflow, AmountTooSmall, AmountZero, AuthenticationRequired, CaptureRefused, CurrencyDiffers,
+        CustomerCancelled, OutOfStock, PaymentDeclined, TotalDiffers, Undeliverable, UnknownSku,
     };
     for (code, end) in [
         (UnknownSku, State::Rejected),
@@ -403,6 +403,7 @@ fn the_reason_tells_how_an_undone_order_ends() {
         (CurrencyDiffers, State::Rejected),
         (AmountOverflow, State::Rejected),
         (AmountZero, State::Rejected),
+        (AmountTooSmall, State::Rejected),
         (PaymentDeclined, State::Rejected),
         (AuthenticationRequired, State::Rejected),
         (OutOfStock, State::Rejected),

@@ -1,7 +1,7 @@
 //! `orderflow order place|show|list|cancel|refund`: over the HTTP API, as any customer would. `nudge|republish`: what operators do,
 //! through the functions' own code.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -10,7 +10,7 @@ use ports::LoadOrder as _;
 use recover_orders::Nudged;
 use serde_json::{Value, json};
 
-use super::output;
+use super::output::{self, out};
 use super::stack::Place as StackPlace;
 use super::target::Target;
 use crate::api::{self, Api};
@@ -49,11 +49,11 @@ async fn nudge(what: &Operate, json: bool) -> anyhow::Result<()> {
     let id = what.order_id;
     let nudged = recover_orders::nudge(&what.target.aws().await?, id).await?;
     if json {
-        println!("{}", json!({ "order_id": id, "nudged": nudged }));
+        writeln!(out(), "{}", json!({ "order_id": id, "nudged": nudged }))?;
     }
     match nudged {
-        Nudged::Sent if !json => println!("sent what order {id} owes"),
-        Nudged::NothingOwed if !json => println!("order {id} owes nothing: it has ended"),
+        Nudged::Sent if !json => writeln!(out(), "sent what order {id} owes")?,
+        Nudged::NothingOwed if !json => writeln!(out(), "order {id} owes nothing: it has ended")?,
         Nudged::Sent | Nudged::NothingOwed => {}
         Nudged::Unknown => bail!("there is no order {id}: `orderflow order list` shows what there is"),
     }
@@ -68,9 +68,9 @@ async fn republish(what: &Operate, json: bool) -> anyhow::Result<()> {
     };
     let events = publish_events::republish(&aws, &order).await?;
     if json {
-        println!("{}", json!({ "order_id": id, "published": events }));
+        writeln!(out(), "{}", json!({ "order_id": id, "published": events }))?;
     } else {
-        println!("published {events} events of order {id} again");
+        writeln!(out(), "published {events} events of order {id} again")?;
     }
     Ok(())
 }
@@ -271,17 +271,17 @@ pub(super) async fn run(command: OrderCommand, json: bool) -> anyhow::Result<()>
         OrderCommand::List(list) => {
             let page = list.caller.api().await?.list(list.limit, list.cursor.as_deref()).await?.success()?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&page)?);
+                writeln!(out(), "{}", serde_json::to_string_pretty(&page)?)?;
             } else {
-                output::orders(&page);
+                output::orders(&page)?;
             }
             return Ok(());
         }
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&order)?);
+        writeln!(out(), "{}", serde_json::to_string_pretty(&order)?)?;
     } else {
-        output::order(&order);
+        output::order(&order)?;
     }
     Ok(())
 }

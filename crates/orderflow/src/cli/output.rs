@@ -1,7 +1,15 @@
-//! Tables on the terminal. They read the API's JSON leniently: a field that is missing is an empty cell.
+//! What the commands print: tables on the terminal, or JSON. Tables read the API's JSON leniently: a field that is missing is an empty cell.
+
+use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+/// Where results go. A write that fails is the command's failure, and one into a pipe that nobody reads any more (`| head`)
+/// ends it quietly: see [`crate::reader_left`]. So `println!`, which panics there, is not used.
+pub(super) fn out() -> impl Write {
+    io::stdout()
+}
 
 pub(super) fn table() -> Table {
     let mut table = Table::new();
@@ -10,7 +18,7 @@ pub(super) fn table() -> Table {
 }
 
 /// One order, its lines and its timeline.
-pub(super) fn order(order: &Value) {
+pub(super) fn order(order: &Value) -> io::Result<()> {
     let mut head = table();
     head.add_row(["order", &text(order, "/order_id")]);
     head.add_row(["status", &status(order)]);
@@ -31,7 +39,7 @@ pub(super) fn order(order: &Value) {
         let what = format!("{} {}", text(refund, "/amount_minor"), text(refund, "/status"));
         head.add_row([format!("refund {}", text(refund, "/ordinal")), what]);
     }
-    println!("{head}");
+    writeln!(out(), "{head}")?;
 
     let mut lines = table();
     lines.set_header(["sku", "name", "quantity", "unit price"]);
@@ -39,7 +47,7 @@ pub(super) fn order(order: &Value) {
         lines.add_row(["/sku", "/name", "/quantity", "/unit_price_minor"].map(|field| text(line, field)));
     }
     if !lines.is_empty() {
-        println!("{lines}");
+        writeln!(out(), "{lines}")?;
     }
     let mut timeline = table();
     timeline.set_header(["version", "event", "at"]);
@@ -47,12 +55,13 @@ pub(super) fn order(order: &Value) {
         timeline.add_row(["/version", "/event", "/at"].map(|field| text(entry, field)));
     }
     if !timeline.is_empty() {
-        println!("{timeline}");
+        writeln!(out(), "{timeline}")?;
     }
+    Ok(())
 }
 
 /// A page of orders.
-pub(super) fn orders(page: &Value) {
+pub(super) fn orders(page: &Value) -> io::Result<()> {
     let mut rows = table();
     rows.set_header(["order", "status", "lane", "total", "created"]);
     for order in list(page, "orders") {
@@ -64,11 +73,12 @@ pub(super) fn orders(page: &Value) {
             text(order, "/created_at"),
         ]);
     }
-    println!("{rows}");
+    writeln!(out(), "{rows}")?;
     let next = text(page, "/next");
     if !next.is_empty() {
-        println!("more: --cursor {next}");
+        writeln!(out(), "more: --cursor {next}")?;
     }
+    Ok(())
 }
 
 fn status(order: &Value) -> String {

@@ -1,5 +1,6 @@
 //! `orderflow stack up|down|status`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output;
+use super::output::{self, out};
 use crate::stack::{self, Launcher, Options, StackInfo, Status};
 
 /// The local stack.
@@ -82,11 +83,11 @@ pub(super) async fn run(command: StackCommand, json: bool) -> anyhow::Result<()>
             let dir = place.dir()?;
             let found = stack::down(&dir)?;
             if json {
-                println!("{}", serde_json::json!({ "stopped": found }));
+                writeln!(out(), "{}", serde_json::json!({ "stopped": found }))?;
             } else if found {
-                println!("stopped; logs and ledger stay in {}", dir.display());
+                writeln!(out(), "stopped; logs and ledger stay in {}", dir.display())?;
             } else {
-                println!("no stack is running from {}", dir.display());
+                writeln!(out(), "no stack is running from {}", dir.display())?;
             }
             Ok(())
         }
@@ -96,9 +97,9 @@ pub(super) async fn run(command: StackCommand, json: bool) -> anyhow::Result<()>
                 bail!("no stack in {}; start one with `make up` or `orderflow stack up`", dir.display());
             };
             if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
+                writeln!(out(), "{}", serde_json::to_string_pretty(&status)?)?;
             } else {
-                print_status(&status);
+                print_status(&status)?;
             }
             Ok(())
         }
@@ -108,7 +109,7 @@ pub(super) async fn run(command: StackCommand, json: bool) -> anyhow::Result<()>
                 bail!("no stack is running from {}; start one with `make up`", dir.display());
             };
             for (name, value) in stack::function_environment(&info, &env.function).await? {
-                println!("{name}={value}");
+                writeln!(out(), "{name}={value}")?;
             }
             Ok(())
         }
@@ -135,18 +136,18 @@ async fn run_up(up: Up, json: bool) -> anyhow::Result<()> {
     };
     let info = stack.detach();
     if json {
-        println!("{}", serde_json::to_string_pretty(&info)?);
+        writeln!(out(), "{}", serde_json::to_string_pretty(&info)?)?;
     } else {
-        println!("API       {}", info.api_url);
-        println!("AWS       {}   (AWS_ENDPOINT_URL)", info.endpoint);
-        println!("sandbox   {}   (payment, carrier, tokens)", info.sandbox_url);
-        println!("mail      {}/_ministack/ses/messages", info.endpoint);
-        println!("stop it   make down");
+        writeln!(out(), "API       {}", info.api_url)?;
+        writeln!(out(), "AWS       {}   (AWS_ENDPOINT_URL)", info.endpoint)?;
+        writeln!(out(), "sandbox   {}   (payment, carrier, tokens)", info.sandbox_url)?;
+        writeln!(out(), "mail      {}/_ministack/ses/messages", info.endpoint)?;
+        writeln!(out(), "stop it   make down")?;
     }
     Ok(())
 }
 
-fn print_status(status: &Status) {
+fn print_status(status: &Status) -> std::io::Result<()> {
     let running = |yes: bool| if yes { "running" } else { "gone" };
     let info = &status.info;
     let mut table = output::table();
@@ -163,9 +164,9 @@ fn print_status(status: &Status) {
     for (name, value) in &info.outputs {
         table.add_row([name, value]);
     }
-    println!("{table}");
+    writeln!(out(), "{table}")?;
     if status.queues.is_empty() {
-        return;
+        return Ok(());
     }
     let mut table = output::table();
     table.set_header(["queue", "visible", "in flight", "delayed"]);
@@ -177,5 +178,6 @@ fn print_status(status: &Status) {
             queue.delayed.to_string(),
         ]);
     }
-    println!("{table}");
+    writeln!(out(), "{table}")?;
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! `orderflow stock set|show|import`: the catalogue, straight in its table.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::{Args, Subcommand};
 
-use super::output;
+use super::output::{self, out};
 use super::target::Target;
 use crate::stack::{Product, read_products, seed};
 
@@ -77,9 +78,9 @@ pub(super) async fn run(command: StockCommand, json: bool) -> anyhow::Result<()>
             let (clients, outputs) = import.target.resolve().await?;
             seed(&clients, outputs.output("StockTable")?, &products).await?;
             if json {
-                println!("{}", serde_json::json!({ "imported": products.len() }));
+                writeln!(out(), "{}", serde_json::json!({ "imported": products.len() }))?;
             } else {
-                println!("imported {} products", products.len());
+                writeln!(out(), "imported {} products", products.len())?;
             }
             Ok(())
         }
@@ -174,7 +175,7 @@ fn product(item: &std::collections::HashMap<String, AttributeValue>) -> anyhow::
 
 fn show(products: &[Product], json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(products)?);
+        writeln!(out(), "{}", serde_json::to_string_pretty(products)?)?;
         return Ok(());
     }
     let mut rows = output::table();
@@ -188,6 +189,6 @@ fn show(products: &[Product], json: bool) -> anyhow::Result<()> {
             product.available.to_string(),
         ]);
     }
-    println!("{rows}");
+    writeln!(out(), "{rows}")?;
     Ok(())
 }

@@ -24,6 +24,10 @@ pub const FUNCTIONS: [&str; 9] = [
     "recover-orders",
 ];
 
+/// What is compiled with them: so that features of dependencies unify as they do for the whole workspace and its tests,
+/// and nothing is compiled twice. The Makefile's LOCAL_PACKAGES has the same (ADR 8).
+const BESIDE: [&str; 3] = ["sandbox", "orderflow", "tests"];
+
 /// A real function is megabytes; anything below this is a build that went wrong.
 const SMALLEST_BOOTSTRAP: u64 = 100_000;
 /// Bundles kept for re-use; each holds every function once.
@@ -50,9 +54,7 @@ impl Bundle {
 pub async fn build(root: &Path) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).arg("build").arg("--locked").arg("--quiet").kill_on_drop(true);
-    // The tool and the tests are named too, so that features unify as they do for the whole workspace and nothing is
-    // compiled twice (ADR 8).
-    for package in FUNCTIONS.iter().chain(&["sandbox", "orderflow", "tests"]) {
+    for package in FUNCTIONS.iter().chain(&BESIDE) {
         command.args(["-p", package]);
     }
     command.args(["--bins", "--target", &host_triple()]);

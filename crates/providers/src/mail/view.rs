@@ -92,6 +92,7 @@ fn reason(order: &Order) -> &'static str {
         Some(ReasonCode::CurrencyDiffers) => "We cannot sell it in the currency you chose.",
         Some(ReasonCode::AmountOverflow) => "It is larger than what we can take in one order. Smaller orders are fine.",
         Some(ReasonCode::AmountZero) => "There was nothing to pay for in it.",
+        Some(ReasonCode::AmountTooSmall) => "It is less than what we can charge a card. Larger orders are fine.",
         Some(ReasonCode::PaymentDeclined) => {
             "Your bank did not approve the payment. It may help to ask them, or to try another card."
         }

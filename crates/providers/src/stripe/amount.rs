@@ -3,6 +3,7 @@
 //! Source: <https://docs.stripe.com/currencies#special-cases>
 
 use order::{Currency, Money};
+use ports::ChargeLimits;
 
 /// What an amount of minor units is multiplied with (left) or divided by (right) to get Stripe's units.
 ///
@@ -13,6 +14,33 @@ fn factor(currency: Currency) -> (u64, u64) {
         "ISK" | "UGX" => (100, 1),
         "MGA" => (1, 100),
         _ => (1, 1),
+    }
+}
+
+/// Stripe's smallest charges, by currency.
+///
+/// They hold where a charge is settled in its own currency. One that Stripe converts has to reach the minimum of the
+/// currency it is settled in, which depends on the account and on the day's rate: only Stripe's answer tells.
+///
+/// Source: <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StripeLimits;
+
+impl ChargeLimits for StripeLimits {
+    fn least_charge_minor(&self, currency: Currency) -> u64 {
+        match currency.code() {
+            "GBP" => 30,
+            "AUD" | "BRL" | "CAD" | "CHF" | "EUR" | "INR" | "JPY" | "NZD" | "SGD" | "USD" => 50,
+            "BGN" => 100,
+            "AED" | "MYR" | "PLN" | "RON" => 200,
+            "DKK" => 250,
+            "NOK" | "SEK" => 300,
+            "HKD" => 400,
+            "MXN" | "THB" => 1_000,
+            "CZK" => 1_500,
+            "HUF" => 17_500,
+            _ => 0,
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use order::{Money, OrderId, PaymentId};
 use ports::{
-    Captured, Confirmation, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, ProviderError, RefundView, Terms,
-    Voided,
+    Captured, Confirmation, Created, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, ProviderError,
+    RefundView, Terms, Voided,
 };
 use reqwest::Method;
 
 use crate::http::{Api, Deadline, SetupError, word};
 use crate::secret::Secret;
+pub use amount::StripeLimits;
 use amount::to_stripe;
 use wire::{Intent, No, Page, Refund, Status, read};
 
@@ -50,6 +51,9 @@ const KEY_BYTES: usize = 255;
 /// **Payment methods.** A token that Stripe does not know, or that cannot be used again, is the customer's affair and no
 /// fault of the program: the payment is then made without a method, and its confirmation is a decline. It costs one more
 /// request, within the same 5 s and under a key of its own (`<key>/bare`).
+///
+/// **Small amounts.** `amount_too_small` is no fault of the program either: the answer is [`Created::TooSmall`].
+/// [`StripeLimits`] has what is known of it beforehand.
 ///
 /// Refunds carry the metadata `effect=refund`, `ordinal` and `order_id`; payments `order_id`.
 #[derive(Clone, Debug)]
@@ -143,7 +147,7 @@ impl Payments for Stripe {
     }
 
     /// `POST /v1/payment_intents`
-    async fn create_payment(&self, key: &str, payment: &NewPayment) -> Result<PaymentId, ProviderError> {
+    async fn create_payment(&self, key: &str, payment: &NewPayment) -> Result<Created, ProviderError> {
         let deadline = self.api.deadline();
         let amount = to_stripe(payment.amount)
             .ok_or_else(|| refused(format!("Stripe takes no amount like {}", payment.amount)))?;
@@ -160,10 +164,12 @@ impl Payments for Stripe {
             form.pop();
             made = self.post("/v1/payment_intents", &format!("{key}/bare"), &form, deadline).await;
         }
-        let intent = made.map_err(|no| match no {
-            No::Rejected(rejection) => rejection.refused(),
-            No::Error(error) => error,
-        })?;
+        let intent = match made {
+            Ok(intent) => intent,
+            Err(No::Rejected(no)) if no.error.has_code(&["amount_too_small"]) => return Ok(Created::TooSmall),
+            Err(No::Rejected(no)) => return Err(no.refused()),
+            Err(No::Error(error)) => return Err(error),
+        };
         if intent.amount() != Some(payment.amount) {
             return Err(refused("a payment of another amount than was asked"));
         }
@@ -179,7 +185,7 @@ impl Payments for Stripe {
             | Status::Canceled => return Err(refused("a payment that is not unconfirmed")),
         }
         let id = word(&intent.id).and_then(|id| id.parse().ok());
-        id.ok_or_else(|| unknown("a payment whose id cannot be kept"))
+        id.map(Created::Made).ok_or_else(|| unknown("a payment whose id cannot be kept"))
     }
 
     /// `POST /v1/payment_intents/{id}/confirm`

@@ -239,12 +239,14 @@ pub(crate) fn minimum_minor(currency: &str) -> Option<i64> {
         "gbp" => 30,
         "dkk" => 250,
         "sek" | "nok" => 300,
-        "pln" | "aed" | "ron" => 200,
+        "pln" | "aed" | "ron" | "myr" => 200,
+        "bgn" => 100,
         "czk" => 1500,
         "hkd" => 400,
-        "mxn" => 1000,
+        "mxn" | "thb" => 1000,
         "huf" => 17_500,
-        "zar" | "try" | "ils" | "krw" | "thb" | "php" | "myr" | "twd" | "bgn" | "isk" | "kwd" | "bhd" | "jod" => 50,
+        // Not in that table: there the account's settlement currency decides.
+        "zar" | "try" | "ils" | "krw" | "php" | "twd" | "isk" | "kwd" | "bhd" | "jod" => 50,
         _ => return None,
     })
 }
