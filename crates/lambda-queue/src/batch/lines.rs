@@ -84,6 +84,7 @@ impl Observer for Lines {
             .property("received_ids", json!(of.received_ids))
             .property("failed_ids", json!(of.failed_ids))
             .property("calls", json!(of.calls))
+            .property("sends", json!(of.sends))
             .property("cold_start", of.invocation.cold_start)
             .emit(of.now_ms);
     }

@@ -441,6 +441,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                 failed: failed_ids.len(),
                 deferred: ends.iter().filter(deferral).count(),
                 calls: &meter.calls(),
+                sends: &meter.sends(),
                 started_ms,
                 now_ms,
             };

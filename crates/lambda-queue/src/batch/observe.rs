@@ -79,6 +79,8 @@ pub struct Summary<'a> {
     pub deferred: usize,
     /// Calls of services made for the batch, beside those for single records.
     pub calls: &'a BTreeMap<&'static str, u64>,
+    /// Send calls of what the batch owes, by target queue.
+    pub sends: &'a BTreeMap<String, u64>,
     /// UTC milliseconds.
     pub started_ms: u64,
     /// UTC milliseconds.

@@ -228,6 +228,7 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
             failed: answer.unfinished_from.map_or(0, |place| items.len().saturating_sub(place)),
             deferred: usize::from(answer.failure.as_ref().is_some_and(Failure::is_deferral)),
             calls: &meter.calls(),
+            sends: &meter.sends(),
             started_ms,
             now_ms,
         };
