@@ -187,8 +187,16 @@ fn members(line: &str) -> usize {
     serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_str(line), Count).unwrap()
 }
 
+/// The published schema. Its `$id`s are pointers, which the draft allows no more: nothing refers to them.
 fn schema() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(include_str!("fixtures/emf.schema.json")).unwrap();
+    fn without_ids(schema: &mut Value) {
+        if let Some(map) = schema.as_object_mut() {
+            map.remove("$id");
+            map.values_mut().for_each(without_ids);
+        }
+    }
+    let mut schema: Value = serde_json::from_str(include_str!("fixtures/emf.schema.json")).unwrap();
+    without_ids(&mut schema);
     jsonschema::draft7::new(&schema).unwrap()
 }
 
