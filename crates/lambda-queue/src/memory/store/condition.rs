@@ -74,12 +74,21 @@ impl Operand {
         }
     }
 
-    /// The given value's type, where it is not one of these.
-    fn not_of<'a>(&'a self, kinds: &[&str]) -> Option<&'a str> {
+    fn root(&self) -> Option<&str> {
         match self {
-            Self::Value(value) => Some(type_of(value)).filter(|kind| !kinds.contains(kind)),
-            Self::Path(_) | Self::Size(_) => None,
+            Self::Path(path) | Self::Size(path) => Some(&path.root),
+            Self::Value(_) => None,
         }
+    }
+
+    /// Its type, where that is known without an item and not one of these.
+    fn not_of(&self, kinds: &[&str]) -> Option<&'static str> {
+        let kind = match self {
+            Self::Value(value) => type_of(value),
+            Self::Size(_) => "N",
+            Self::Path(_) => return None,
+        };
+        Some(kind).filter(|kind| !kinds.contains(kind))
     }
 
     fn show(&self) -> String {
@@ -178,21 +187,17 @@ impl Condition {
         }
     }
 
-    /// Whether any of its paths begins at this attribute.
-    pub fn mentions(&self, attribute: &str) -> bool {
-        let of = |operand: &Operand| match operand {
-            Operand::Path(path) | Operand::Size(path) => path.root == attribute,
-            Operand::Value(_) => false,
-        };
+    /// The attributes at which its paths begin.
+    pub fn roots(&self) -> Vec<&str> {
         match self {
-            Self::And(left, right) | Self::Or(left, right) => left.mentions(attribute) || right.mentions(attribute),
-            Self::Not(inner) => inner.mentions(attribute),
+            Self::And(left, right) | Self::Or(left, right) => [left.roots(), right.roots()].concat(),
+            Self::Not(inner) => inner.roots(),
             Self::Compare(_, left, right) | Self::BeginsWith(left, right) | Self::Contains(left, right) => {
-                of(left) || of(right)
+                [left, right].into_iter().filter_map(Operand::root).collect()
             }
-            Self::Between(value, low, high) => of(value) || of(low) || of(high),
-            Self::In(operand, list) => of(operand) || list.iter().any(of),
-            Self::Exists(path) | Self::Missing(path) | Self::Type(path, _) => path.root == attribute,
+            Self::Between(value, low, high) => [value, low, high].into_iter().filter_map(Operand::root).collect(),
+            Self::In(operand, list) => std::iter::once(operand).chain(list).filter_map(Operand::root).collect(),
+            Self::Exists(path) | Self::Missing(path) | Self::Type(path, _) => vec![&path.root],
         }
     }
 }
@@ -251,6 +256,9 @@ impl Parser<'_, '_> {
         let deeper = depth.saturating_add(1);
         if self.tokens.take_keyword("NOT") {
             return Ok(Condition::Not(Box::new(self.one(deeper)?)));
+        }
+        if matches!(self.tokens.peek(), Some(Token::Sign("("))) && self.tokens.is_redundant() {
+            return Err(self.tokens.invalid("The expression has redundant parentheses;"));
         }
         if self.tokens.take("(") {
             let inner = self.either(deeper)?;
@@ -334,7 +342,8 @@ impl Parser<'_, '_> {
     fn wrong_type(&self, operator: &str, operand: Option<&Operand>) -> Invalid {
         let kind = match operand {
             Some(Operand::Value(value)) => type_of(value),
-            Some(Operand::Path(_) | Operand::Size(_)) | None => "document path",
+            Some(Operand::Size(_)) => "N",
+            Some(Operand::Path(_)) | None => "document path",
         };
         self.tokens.invalid(format!(
             "Incorrect operand type for operator or function; operator or function: {operator}, operand type: {kind}"
@@ -342,7 +351,7 @@ impl Parser<'_, '_> {
     }
 
     fn distinct(&self, operator: &str, first: &Operand, rest: &[&Operand]) -> Result<(), Invalid> {
-        if matches!(first, Operand::Value(_)) || !rest.contains(&first) {
+        if !matches!(first, Operand::Path(_)) || !rest.contains(&first) {
             return Ok(());
         }
         Err(self.tokens.invalid(format!(

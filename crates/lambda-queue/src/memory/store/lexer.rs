@@ -134,6 +134,24 @@ impl Tokens {
         there
     }
 
+    /// Whether the bracket that is next holds nothing but another one.
+    pub fn is_redundant(&self) -> bool {
+        let closes = |open: usize| {
+            let mut depth = 0_i32;
+            self.words.iter().enumerate().skip(open).find_map(|(at, word)| {
+                depth = depth.saturating_add(match word {
+                    Token::Sign("(") => 1,
+                    Token::Sign(")") => -1,
+                    Token::Sign(_) | Token::Word(_) | Token::Name(_) | Token::Value(_) | Token::Digits(_) => 0,
+                });
+                (depth == 0).then_some(at)
+            })
+        };
+        let inner = self.at.saturating_add(1);
+        matches!(self.words.get(inner), Some(Token::Sign("(")))
+            && closes(inner).is_some_and(|end| closes(self.at) == Some(end.saturating_add(1)))
+    }
+
     /// Nothing may be left.
     pub fn end(&self) -> Result<(), Invalid> {
         if self.peek().is_none() { Ok(()) } else { Err(self.unexpected()) }

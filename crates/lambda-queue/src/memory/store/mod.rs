@@ -274,7 +274,7 @@ impl Store for MemoryStore {
         let now_ms = self.world.now_ms();
         let written = {
             let mut inner = self.lock();
-            let prepared = Prepared::of(&write, inner.table(&write.table)?)?;
+            let prepared = Prepared::of(&write, inner.table(&write.table)?)??;
             if inner.held.contains(&(prepared.table.clone(), prepared.key.clone())) {
                 return Err(conflict());
             }
@@ -304,7 +304,8 @@ impl Store for MemoryStore {
 }
 
 impl MemoryStore {
-    fn prepare(&self, writes: &[Write]) -> Result<Vec<Prepared>, StoreError> {
+    /// Each write as it may be tried, or why its item does not fit.
+    fn prepare(&self, writes: &[Write]) -> Result<Vec<Result<Prepared, Invalid>>, StoreError> {
         if writes.is_empty() || writes.len() > MOST {
             return Err(validation_error(&format!(
                 "1 validation error detected: Value at 'transactItems' failed to satisfy constraint: Member must have \
@@ -312,41 +313,47 @@ impl MemoryStore {
             )));
         }
         let inner = self.lock();
-        let mut prepared: Vec<Prepared> = Vec::with_capacity(writes.len());
+        let mut prepared: Vec<Result<Prepared, Invalid>> = Vec::with_capacity(writes.len());
         let mut items = BTreeSet::new();
         for write in writes {
             let one = Prepared::of(write, inner.table(&write.table)?)?;
-            if !items.insert((one.table.clone(), one.key.clone())) {
+            if one.as_ref().is_ok_and(|one| !items.insert((one.table.clone(), one.key.clone()))) {
                 return Err(validation_error("Transaction request cannot include multiple operations on one item"));
             }
             prepared.push(one);
         }
-        if prepared.iter().map(|one| one.bytes).sum::<usize>() > TRANSACTION_BYTES {
+        if prepared.iter().flatten().map(|one| one.bytes).sum::<usize>() > TRANSACTION_BYTES {
             return Err(validation_error("Transaction request size cannot exceed 4MB"));
         }
         Ok(prepared)
     }
 
     /// Takes hold of the items; where another transaction is at one, this one is cancelled.
-    fn hold(&self, prepared: &[Prepared], forced: bool) -> Result<Holding<'_>, StoreError> {
-        let items: Vec<(String, Key)> = prepared.iter().map(|one| (one.table.clone(), one.key.clone())).collect();
+    fn hold(&self, prepared: &[Result<Prepared, Invalid>], forced: bool) -> Result<Holding<'_>, StoreError> {
+        let item = |one: &Prepared| (one.table.clone(), one.key.clone());
         let mut inner = self.lock();
-        let met = |(at, item): (usize, &(String, Key))| {
-            if (forced && at == 0) || inner.held.contains(item) { Reason::Conflict } else { Reason::None }
+        let met = |(at, one): (usize, &Result<Prepared, Invalid>)| {
+            let held = one.as_ref().is_ok_and(|one| inner.held.contains(&item(one)));
+            if held || (forced && at == 0) { Reason::Conflict } else { Reason::None }
         };
-        let reasons: Vec<Reason> = items.iter().enumerate().map(met).collect();
+        let reasons: Vec<Reason> = prepared.iter().enumerate().map(met).collect();
         if reasons.contains(&Reason::Conflict) {
             return Err(cancelled(&reasons));
         }
+        let items: Vec<(String, Key)> = prepared.iter().flatten().map(item).collect();
         inner.held.extend(items.iter().cloned());
         Ok(Holding { store: self, items })
     }
 
-    fn commit(&self, prepared: &[Prepared]) -> Result<Transacted, StoreError> {
+    fn commit(&self, prepared: &[Result<Prepared, Invalid>]) -> Result<Transacted, StoreError> {
         let now_ms = self.world.now_ms();
         let mut inner = self.lock();
         let (mut reasons, mut becomes) = (Vec::with_capacity(prepared.len()), Vec::new());
         for one in prepared {
+            let Ok(one) = one else {
+                reasons.push(Reason::Other("ValidationError".to_owned()));
+                continue;
+            };
             let state = inner.table(&one.table)?;
             reasons.push(match one.try_on(state) {
                 Ok(Outcome::Becomes(item)) => {

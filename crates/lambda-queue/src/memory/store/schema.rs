@@ -276,15 +276,19 @@ impl Index {
         }
     }
 
+    /// Whether the index holds this attribute of a table's items.
+    pub(super) fn holds(&self, table: &Schema, name: &str) -> bool {
+        let more = match &self.projection {
+            Projection::All => true,
+            Projection::KeysOnly => false,
+            Projection::Include(more) => more.iter().any(|other| other == name),
+        };
+        more || self.schema.has(name) || table.has(name)
+    }
+
     /// What the index holds of an item.
     pub(super) fn project(&self, table: &Schema, item: &Item) -> Item {
-        let keeps = |name: &str| match &self.projection {
-            Projection::All => true,
-            Projection::KeysOnly => self.schema.has(name) || table.has(name),
-            Projection::Include(more) => {
-                self.schema.has(name) || table.has(name) || more.iter().any(|other| other == name)
-            }
-        };
-        item.iter().filter(|(name, _)| keeps(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+        let kept = item.iter().filter(|(name, _)| self.holds(table, name));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }

@@ -87,14 +87,31 @@ impl State {
         let filter = filter.map(|filter| Condition::parse("FilterExpression", filter, &placeholders)).transpose()?;
         placeholders.all_used()?;
         let range = KeyRange::of(range, schema)?;
-        for (name, _) in schema.attributes() {
-            if filter.as_ref().is_some_and(|filter| filter.mentions(name)) {
-                return Err(Invalid(format!(
-                    "Filter Expression can only contain non-primary key attributes: Primary key attribute: {name}"
-                )));
-            }
+        let roots = filter.as_ref().map(Condition::roots).unwrap_or_default();
+        if let Some(name) = roots.iter().find(|name| schema.has(name)) {
+            return Err(Invalid(format!(
+                "Filter Expression can only contain non-primary key attributes: Primary key attribute: {name}"
+            )));
+        }
+        if let Some(index) = index
+            && let Some(name) = roots.iter().find(|name| !index.holds(&self.table.schema, name))
+        {
+            return Err(Invalid(format!(
+                "One or more parameter values were invalid: Secondary index {} does not project one or more filter \
+                 attributes: [{name}]",
+                index.name
+            )));
         }
         let start = query.start.as_ref().map(|start| self.start(schema, index.is_some(), start)).transpose()?;
+        if let Some((place, _)) = &start {
+            if place.hash != range.hash {
+                let why = "The provided starting key is outside query boundaries based on provided conditions";
+                return Err(Invalid(why.to_owned()));
+            }
+            if !range.holds(place) || range.ends_at(place, query.descending) {
+                return Err(Invalid("The provided starting key does not match the range key predicate".to_owned()));
+            }
+        }
 
         // Places in order, of this partition: key by which they are sorted, key in the table.
         let least = Key { hash: range.hash.clone(), range: None };
@@ -246,6 +263,14 @@ impl KeyRange {
         }
         let missed = || Invalid(format!("Query condition missed key schema element: {hash_name}"));
         Ok(Self { hash: hash.ok_or_else(missed)?, rest })
+    }
+
+    /// Whether a BETWEEN leaves nothing after this place.
+    fn ends_at(&self, place: &Key, descending: bool) -> bool {
+        match (&self.rest, &place.range) {
+            (Some(Part::Between(low, high)), Some(range)) => range == if descending { low } else { high },
+            (Some(Part::Between(..) | Part::Compared(..) | Part::Begins(_)) | None, _) => false,
+        }
     }
 
     fn holds(&self, place: &Key) -> bool {

@@ -289,8 +289,7 @@ impl Term {
     fn is_not(&self, kind: &str) -> Option<&'static str> {
         match self {
             Self::Value(value) => Some(type_of(value)).filter(|it| *it != kind),
-            Self::Path(_) => None,
-            Self::IfNotExists(_, other) => other.is_not(kind),
+            Self::Path(_) | Self::IfNotExists(..) => None,
             Self::ListAppend(..) => Some("L").filter(|it| *it != kind),
             Self::Plus(..) | Self::Minus(..) => Some("N").filter(|it| *it != kind),
         }

@@ -43,8 +43,9 @@ pub(super) enum Outcome {
 }
 
 impl Prepared {
-    /// Checks everything that needs no item.
-    pub fn of(write: &Write, state: &State) -> Result<Self, Invalid> {
+    /// Checks everything that needs no item. What is wrong with the expressions fails the request (the outer error); an
+    /// item or key that does not fit the table (the inner one) is in a transaction only its item's failure.
+    pub fn of(write: &Write, state: &State) -> Result<Result<Self, Invalid>, Invalid> {
         let schema = &state.table.schema;
         if write.condition.is_none() && !matches!(write.action, Action::Update { .. }) {
             if !write.names.is_empty() {
@@ -57,36 +58,48 @@ impl Prepared {
             }
         }
         let placeholders = Placeholders::of(&write.names, &write.values)?;
-        let exact = |key: &Item| -> Result<(Key, Item, usize), Invalid> {
-            let key = value::stored_item(key.clone())?;
-            Ok((schema.exact_key(&key)?, key.clone(), value::size_of_item(&key)))
+        let update = match &write.action {
+            Action::Update { expression, .. } => Some(Update::parse(expression, &placeholders)?),
+            Action::Put(_) | Action::Delete(_) | Action::Check(_) => None,
         };
-        let ((key, key_item, bytes), effect) = match &write.action {
-            Action::Put(item) => {
-                let item = value::stored_item(item.clone())?;
-                let key = schema.key_of(&item)?;
+        let condition = write.condition.as_ref();
+        let condition = condition.map(|it| Condition::parse("ConditionExpression", it, &placeholders)).transpose()?;
+        if condition.is_none() && matches!(write.action, Action::Check(_)) {
+            return Err(Invalid("The expression can not be empty;".to_owned()));
+        }
+        placeholders.all_used()?;
+        let put = match &write.action {
+            Action::Put(item) => Some(value::stored_item(item.clone())?),
+            Action::Update { .. } | Action::Delete(_) | Action::Check(_) => None,
+        };
+        Ok(Self::fitting(write, put, update, state).map(|prepared| Self { condition, ..prepared }))
+    }
+
+    /// What has to fit the table: the key, the item that is put, the attributes that are updated.
+    fn fitting(write: &Write, put: Option<Item>, update: Option<Update>, state: &State) -> Result<Self, Invalid> {
+        let schema = &state.table.schema;
+        let (key_item, bytes, effect) = match (&write.action, put, update) {
+            (_, Some(item), _) => {
+                schema.key_of(&item)?;
                 state.fits_indexes(&item)?;
                 let bytes = value::size_of_item(&item);
                 if bytes > ITEM_BYTES {
                     return Err(Invalid("Item size has exceeded the maximum allowed size".to_owned()));
                 }
-                ((key, schema.key_item(&item), bytes), Effect::Put(item))
+                (schema.key_item(&item), bytes, Effect::Put(item))
             }
-            Action::Update { key, expression } => {
-                let update = Update::parse(expression, &placeholders)?;
+            (Action::Update { key, .. }, _, Some(update)) => {
                 update.leaves_key(schema)?;
-                (exact(key)?, Effect::Update(update))
+                (key.clone(), value::size_of_item(key), Effect::Update(update))
             }
-            Action::Delete(key) => (exact(key)?, Effect::Delete),
-            Action::Check(key) => (exact(key)?, Effect::Check),
+            (Action::Delete(key), ..) => (key.clone(), value::size_of_item(key), Effect::Delete),
+            (Action::Put(key) | Action::Update { key, .. } | Action::Check(key), ..) => {
+                (key.clone(), value::size_of_item(key), Effect::Check)
+            }
         };
-        let condition = write.condition.as_ref();
-        let condition = condition.map(|it| Condition::parse("ConditionExpression", it, &placeholders)).transpose()?;
-        if condition.is_none() && matches!(effect, Effect::Check) {
-            return Err(Invalid("The expression can not be empty;".to_owned()));
-        }
-        placeholders.all_used()?;
-        Ok(Self { table: write.table.clone(), key, bytes, key_item, effect, condition })
+        let key_item = value::stored_item(key_item)?;
+        let key = schema.exact_key(&key_item)?;
+        Ok(Self { table: write.table.clone(), key, bytes, key_item, effect, condition: None })
     }
 
     /// What it does to the item that is there.
