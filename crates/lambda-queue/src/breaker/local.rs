@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
 
+// In this crate's own unit tests lock and gate are shuttle's, which work only inside `shuttle::check_*`; every other test
+// of the breaker is an integration test.
 #[cfg(test)]
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 #[cfg(test)]
