@@ -143,7 +143,7 @@ impl<T> Judge<T, Failure> for FailureRules {
             Err(Failure::Unknown { .. }) => self.unknown,
             Err(Failure::Retry { after: None, .. }) => self.retry,
             Err(Failure::Retry { after: Some(_), .. }) => self.retry_after,
-            Err(Failure::Defer { .. }) => Outcome::Ignored,
+            Err(Failure::Defer { .. } | Failure::Busy { .. }) => Outcome::Ignored,
             Err(Failure::Poison { .. }) => self.poison,
             Err(Failure::Bug { .. }) => self.bug,
         }
