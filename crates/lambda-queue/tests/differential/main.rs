@@ -7,8 +7,6 @@
 mod program;
 mod tables;
 
-use std::fmt::Write as _;
-
 use dynamodb_local::DynamoDbLocal;
 use lambda_queue::aws::Dynamo;
 use lambda_queue::memory::{MemoryStore, World};
@@ -78,16 +76,16 @@ fn plain_number(text: &str) -> String {
 
 /// An item as a text that is the same for the same item.
 fn line(item: &Item) -> String {
-    let mut attributes: Vec<_> = item.iter().collect();
-    attributes.sort_by_key(|(name, _)| name.as_str());
-    let mut line = String::new();
-    for (name, value) in attributes {
-        match value {
-            Value::M(map) => write!(line, "{name}={{{}}} ", self::line(map)).unwrap(),
-            value => write!(line, "{name}={value:?} ").unwrap(),
-        }
+    let attributes: std::collections::BTreeMap<_, _> = item.iter().map(|(name, value)| (name, shown(value))).collect();
+    format!("{attributes:?}")
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::M(map) => line(map),
+        Value::L(list) => format!("{:?}", list.iter().map(shown).collect::<Vec<_>>()),
+        value => format!("{value:?}"),
     }
-    line
 }
 
 fn failed(error: StoreError) -> Answer {
