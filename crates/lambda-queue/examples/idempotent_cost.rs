@@ -70,7 +70,7 @@ fn timed<F: Future<Output = Result<(), IdempotencyError>>>(
         for at in 0..ROUNDS {
             round(at).await?;
         }
-        Ok(())
+        Ok::<_, IdempotencyError>(())
     })?;
     println!("{what:<50} {:>8.2} us", started.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS));
     Ok(())

@@ -1,5 +1,5 @@
 //! CloudEvents as the specification says, versions, sizes and the claim check.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,6 +1,7 @@
 //! The queues in memory: SQS's rules, each by its name.
 
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_queue::memory::{Counts, Disorder, MemoryObjects, MemoryQueue, QueueCall, QueueConfig, QueueFault, World};

@@ -1,5 +1,5 @@
 //! Metrics rule by rule.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};

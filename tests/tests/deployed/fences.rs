@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use lambda_queue::effect::EffectKey;
+use lambda_queue::idempotency::EffectKey;
 use lambda_queue::{Failure, RecordContext};
 use order::{Command, Lane, State};
 use orderflow::stack::local_config;

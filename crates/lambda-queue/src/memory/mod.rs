@@ -5,7 +5,7 @@
 //!
 //! - [`MemoryStore`]: tables with indexes, DynamoDB's expressions, transactions that meet each other, streams.
 //! - [`MemoryQueue`]: standard and FIFO queues, dead letters, duplicate and disordered delivery.
-//! - [`MemoryObjects`]: buckets.
+//! - [`MemoryObjects`], buckets with their objects.
 
 mod objects;
 mod queue;

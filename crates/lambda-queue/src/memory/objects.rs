@@ -7,12 +7,15 @@ use crate::meter;
 use crate::ports::Objects;
 use crate::ports::store::StoreError;
 
+/// Bucket and key.
 type Key = (String, String);
+/// Body and content type.
+type Object = (Vec<u8>, String);
 
 /// Buckets in memory: every bucket is there. Clones are the same buckets.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryObjects {
-    inner: Arc<Mutex<BTreeMap<Key, (Vec<u8>, String)>>>,
+    inner: Arc<Mutex<BTreeMap<Key, Object>>>,
 }
 
 impl MemoryObjects {
@@ -31,7 +34,7 @@ impl MemoryObjects {
         self.lock().get(&(bucket.to_owned(), key.to_owned())).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, (Vec<u8>, String)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Object>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -185,7 +185,16 @@ async fn work_that_fails_panics_or_is_cancelled_lets_its_lines_out_and_work_that
     let of = InvocationIds { request_id: "r", ..InvocationIds::default() };
     let is_err = |answer: &Result<(), ()>| answer.is_err().then_some("error");
     async {
-        let fine = invocation(&of, async { Ok(debug!("fine")) }, is_err, left).await;
+        let fine = invocation(
+            &of,
+            async {
+                debug!("fine");
+                Ok(())
+            },
+            is_err,
+            left,
+        )
+        .await;
         assert_eq!(fine, Ok(()));
         let failed = invocation(
             &of,

@@ -236,12 +236,11 @@ impl KeyRange {
             };
             let range = schema.range.as_ref().filter(|(name, _)| path.steps.is_empty() && *name == path.root);
             if path.steps.is_empty() && path.root == *hash_name {
-                match &part {
-                    Condition::Compare(Comparator::Equal, _, Operand::Value(value)) if hash.is_none() => {
-                        hash = Some(typed(value, *hash_kind)?);
-                    }
-                    _other => return Err(odd()),
+                let Condition::Compare(Comparator::Equal, _, Operand::Value(value)) = &part else { return Err(odd()) };
+                if hash.is_some() {
+                    return Err(odd());
                 }
+                hash = Some(typed(value, *hash_kind)?);
             } else if let Some((_, kind)) = range {
                 if rest.is_some() {
                     return Err(odd());
@@ -255,7 +254,17 @@ impl KeyRange {
                         Part::Between(typed(low, *kind)?, typed(high, *kind)?)
                     }
                     Condition::BeginsWith(_, Operand::Value(prefix)) => Part::Begins(typed(prefix, *kind)?),
-                    _other => return Err(odd()),
+                    Condition::Compare(..)
+                    | Condition::Between(..)
+                    | Condition::BeginsWith(..)
+                    | Condition::And(..)
+                    | Condition::Or(..)
+                    | Condition::Not(_)
+                    | Condition::In(..)
+                    | Condition::Exists(_)
+                    | Condition::Missing(_)
+                    | Condition::Type(..)
+                    | Condition::Contains(..) => return Err(odd()),
                 });
             } else {
                 return Err(Invalid(format!("Query condition missed key schema element: {hash_name}")));

@@ -332,10 +332,10 @@ impl Parser<'_, '_> {
 
     fn sum(&mut self) -> Result<Term, Invalid> {
         let left = self.term()?;
-        let (sign, make): (_, fn(Box<Term>, Box<Term>) -> Term) = if self.tokens.take("+") {
-            ("+", Term::Plus)
+        let sign = if self.tokens.take("+") {
+            "+"
         } else if self.tokens.take("-") {
-            ("-", Term::Minus)
+            "-"
         } else {
             return Ok(left);
         };
@@ -343,7 +343,8 @@ impl Parser<'_, '_> {
         for operand in [&left, &right] {
             self.typed(operand, "N", sign)?;
         }
-        Ok(make(Box::new(left), Box::new(right)))
+        let (left, right) = (Box::new(left), Box::new(right));
+        Ok(if sign == "+" { Term::Plus(left, right) } else { Term::Minus(left, right) })
     }
 
     fn typed(&self, operand: &Term, kind: &str, operator: &str) -> Result<(), Invalid> {
