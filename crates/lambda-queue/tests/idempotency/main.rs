@@ -1,7 +1,13 @@
 //! Idempotency: its rules one by one, its promise as a model, and against DynamoDB Local.
 
 #![cfg(feature = "memory")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 
 mod cache;
 mod cache_shuttle;
