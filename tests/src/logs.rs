@@ -26,7 +26,7 @@ pub struct RecordLine {
     pub order_id: Option<String>,
     /// Where it came from.
     pub queue: String,
-    /// `done`, `already`, `resent`: acknowledged. Anything else: failed.
+    /// `done`, `already`, `resent`, `dead_lettered`, `taken_over`: acknowledged. Anything else: failed.
     pub verdict: String,
     /// From its sending to the end of its invocation.
     pub latency_ms: u64,
@@ -40,7 +40,7 @@ pub struct RecordLine {
 impl RecordLine {
     /// Whether it was acknowledged.
     pub fn is_acknowledged(&self) -> bool {
-        matches!(self.verdict.as_str(), "done" | "already" | "resent")
+        matches!(self.verdict.as_str(), "done" | "already" | "resent" | "dead_lettered" | "taken_over")
     }
 
     /// When it was finished, UTC milliseconds.

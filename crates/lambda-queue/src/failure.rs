@@ -13,7 +13,14 @@ pub enum Verdict {
     Already,
     /// It had been done before, and what it owes is sent once more.
     Resent,
+    /// It can never succeed and stands in the dead-letter queue. Only the batch loop says so.
+    DeadLettered,
+    /// A deferral close to the queue's `maxReceiveCount` that the hook took over. Only the batch loop says so.
+    TakenOver,
 }
+
+/// What a handler answers for its record: there is no answer for a whole batch.
+pub type Answer = Result<Done, Failure>;
 
 /// A handled record: it is acknowledged once everything that it owes is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +69,15 @@ pub enum Failure {
         /// For the log.
         why: String,
     },
+    /// Somebody else is at it and mostly done soon: come back soon, at the latest then. A deferral like `Defer`, but the
+    /// first ones are short: 1 s, then up to 2 s, 4 s, ... by receive count ([`crate::retry::busy_s`]).
+    #[error("busy: {why}")]
+    Busy {
+        /// From when on it is surely free, UTC milliseconds.
+        until_ms: u64,
+        /// For the log.
+        why: String,
+    },
     /// The effect may have happened. Whoever takes the message next looks it up first.
     #[error("outcome unknown for {key}: {why}")]
     Unknown {
@@ -97,6 +113,29 @@ impl Failure {
         Self::Retry { after: Some(Duration::from_secs(1)), why: why.to_string() }
     }
 
+    /// A deferral to a moment, UTC milliseconds: a breaker is open, too little time is left.
+    pub fn defer(until_ms: u64, why: impl std::fmt::Display) -> Self {
+        Self::Defer { until_ms, why: why.to_string() }
+    }
+
+    /// A deferral behind somebody who mostly ends soon, and surely by then, UTC milliseconds: a held lease.
+    pub fn busy(until_ms: u64, why: impl std::fmt::Display) -> Self {
+        Self::Busy { until_ms, why: why.to_string() }
+    }
+
+    /// What can never succeed. The reason is logged and stands in the dead letter: no customer data.
+    pub fn poison(reason: impl std::fmt::Display) -> Self {
+        Self::Poison { reason: reason.to_string() }
+    }
+
+    /// Whether it is no attempt: the work surely did not start.
+    pub fn is_deferral(&self) -> bool {
+        match self {
+            Self::Defer { .. } | Self::Busy { .. } => true,
+            Self::Retry { .. } | Self::Unknown { .. } | Self::Poison { .. } | Self::Bug { .. } => false,
+        }
+    }
+
     /// A broken invariant.
     pub fn bug(what: impl std::fmt::Display) -> Self {
         Self::Bug { what: what.to_string() }
@@ -107,6 +146,7 @@ impl Failure {
         match self {
             Self::Retry { .. } => "retry",
             Self::Defer { .. } => "defer",
+            Self::Busy { .. } => "busy",
             Self::Unknown { .. } => "unknown",
             Self::Poison { .. } => "poison",
             Self::Bug { .. } => "bug",
@@ -121,6 +161,8 @@ impl Verdict {
             Self::Done => "done",
             Self::Already => "already",
             Self::Resent => "resent",
+            Self::DeadLettered => "dead_lettered",
+            Self::TakenOver => "taken_over",
         }
     }
 }

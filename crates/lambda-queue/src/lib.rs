@@ -20,5 +20,5 @@ pub mod retry;
 pub mod serve;
 
 pub use batch::{Batch, Record, RecordContext};
-pub use failure::{Done, Failure, Verdict};
+pub use failure::{Answer, Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};

@@ -1,13 +1,21 @@
 //! A consumer as a Lambda function: the batch loop under the Lambda runtime.
+//!
+//! One process takes one invocation at a time, or as many as `AWS_LAMBDA_MAX_CONCURRENCY` says (Lambda Managed Instances):
+//! then invocations share handler and ports, and nothing else. So both live as long as the process: leak what `main` makes
+//! (`Box::leak`), or keep it in an `Arc`.
+//!
+//! Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances.html>
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::batch::Invocation;
-use crate::{Batch, Clock, Done, Failure, Queue, Random, Record};
+use crate::batch::{Event, Invocation};
+use crate::{Answer, Batch, Clock, Queue, Random, Record};
 
 /// Tells the invocations of one process apart: the first is its cold start.
 #[derive(Debug, Default)]
@@ -26,19 +34,41 @@ impl Invocations {
 
 /// Serves an SQS-fed function until Lambda stops it. An event that is none of SQS, or a record without messageId, fails
 /// the invocation: nothing is deleted.
-pub async fn sqs<P, F, W>(batch: Batch<'_, P>, handler: F) -> Result<(), Error>
+///
+/// # Errors
+/// When the Lambda runtime does.
+pub async fn sqs<P, F, W>(batch: Batch<'static, P>, handler: F) -> Result<(), Error>
 where
-    P: Clock + Random + Queue,
-    F: Fn(Record) -> W,
-    W: Future<Output = Result<Done, Failure>>,
+    P: Clock + Random + Queue + Sync + 'static,
+    F: Fn(Arc<Record>) -> W + Send + Sync + 'static,
+    W: Future<Output = Answer> + Send + 'static,
 {
-    let invocations = Invocations::default();
-    let (batch, invocations, handler) = (&batch, &invocations, &handler);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
-        let invocation = invocations.next(&event.context);
-        let answer: Result<SqsBatchResponse, Error> =
-            Box::pin(batch.run(event.payload, invocation, handler)).await.map_err(Error::from);
-        answer
+    let shared = Arc::new((batch, handler));
+    events(move |event: Event, invocation| {
+        let shared = Arc::clone(&shared);
+        async move { shared.0.run(event, invocation, &shared.1).await }
+    })
+    .await
+}
+
+/// Serves a function of any event until Lambda stops it: for whoever has to see a batch as a whole, and for streams. The
+/// error of an invocation fails it.
+///
+/// # Errors
+/// When the Lambda runtime does.
+pub async fn events<E, A, X, F, W>(handler: F) -> Result<(), Error>
+where
+    E: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+    X: Into<Error> + 'static,
+    F: Fn(E, Invocation) -> W + Clone + Send + 'static,
+    W: Future<Output = Result<A, X>> + Send + 'static,
+{
+    let invocations = Arc::new(Invocations::default());
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<E>| {
+        let work = handler(event.payload, invocations.next(&event.context));
+        // Boxed: a handler over the SDK nests futures deeper than the compiler likes to lay out.
+        Box::pin(async move { work.await.map_err(Into::<Error>::into) })
     }))
     .await
 }

@@ -1,9 +1,9 @@
 //! Keeps every order event for analytics and audit. Consumes order events in large batches, emits one gzip object of JSON
 //! lines a batch: `events/date=2026-11-23/hour=09/<hash of the batch>.ndjson.gz`.
 
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures::FutureExt;
-use lambda_queue::batch::{Invocation, Unanswerable};
+use lambda_queue::batch::{BatchError, Event, Invocation};
 use lambda_queue::envelope::rfc3339;
 use lambda_queue::{Batch, Clock, Done, Failure, Queue, Random};
 use ports::ArchiveEvents;
@@ -20,20 +20,20 @@ impl<P: ArchiveEvents + Clock> Ports for P {}
 /// comes in two batches is in two objects, with the same id.
 pub async fn handle<P: Ports + Random + Queue>(
     batch: &Batch<'_, P>,
-    event: SqsEvent,
+    event: Event,
     invocation: Invocation,
-) -> Result<SqsBatchResponse, Unanswerable> {
+) -> Result<SqsBatchResponse, BatchError> {
     let bodies = event.records.iter().filter_map(|record| record.body.as_deref());
     let lines: Vec<String> = bodies.filter_map(line).collect();
-    let key = key(&event, batch.ports.now_ms());
+    let key = key(&event, batch.ports().now_ms());
     let written =
-        async { if lines.is_empty() { Ok(()) } else { batch.ports.archive_events(&key, &lines).await } }.shared();
+        async { if lines.is_empty() { Ok(()) } else { batch.ports().archive_events(&key, &lines).await } }.shared();
     batch
         .run(event, invocation, |record| {
             let written = written.clone();
             async move {
                 if line(&record.body).is_none() {
-                    return Err(Failure::Poison { reason: "not a JSON object".to_owned() });
+                    return Err(Failure::poison("not a JSON object"));
                 }
                 written.await.map_err(Failure::from)?;
                 Ok(Done::now(Vec::new()))
@@ -48,7 +48,7 @@ fn line(body: &str) -> Option<String> {
     Some(serde_json::Value::Object(value).to_string())
 }
 
-fn key(event: &SqsEvent, now_ms: u64) -> String {
+fn key(event: &Event, now_ms: u64) -> String {
     let mut hash = Sha256::new();
     for id in event.records.iter().filter_map(|record| record.message_id.as_deref()) {
         hash.update(id.as_bytes());

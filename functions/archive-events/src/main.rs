@@ -1,21 +1,15 @@
 //! Wires archive-events: AWS, the batch loop, the step.
 
-use aws_lambda_events::event::sqs::SqsEvent;
-use lambda_queue::serve::Invocations;
-use lambda_queue::{Batch, logging};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_queue::batch::{Event, Lines};
+use lambda_queue::{Batch, logging, serve};
+use lambda_runtime::Error;
 use platform::{Aws, setting};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ARCHIVE_BUCKET"]).await?;
-    let dead_letters = Some(setting("DLQ_URL")?);
-    let batch = Batch { function: "archive-events", ports: &aws, dead_letters, concurrency: 1_000 };
-    let (batch, invocations) = (&batch, &Invocations::default());
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
-        let invocation = invocations.next(&event.context);
-        Box::pin(archive_events::handle(batch, event.payload, invocation)).await.map_err(Error::from)
-    }))
-    .await
+    let aws: &Aws = Box::leak(Box::new(Aws::load(&["ARCHIVE_BUCKET"]).await?));
+    let batch = Batch::new("archive-events", aws).dead_letters(setting("DLQ_URL")?).concurrency(1_000);
+    let batch: &Batch<'_, Aws> = Box::leak(Box::new(batch.lines(Lines::with_subject_as("order_id"))));
+    serve::events(move |event: Event, invocation| archive_events::handle(batch, event, invocation)).await
 }

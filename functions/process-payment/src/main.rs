@@ -1,5 +1,6 @@
 //! Wires process-payment: AWS, the payment provider, the batch loop, the step.
 
+use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use platform::{Aws, setting};
@@ -8,10 +9,12 @@ use providers::{Secret, Stripe};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws: &Aws = Box::leak(Box::new(
+        Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?,
+    ));
     let key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
-    let stripe = Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?;
-    let dead_letters = Some(setting("DLQ_URL")?);
-    let batch = Batch { function: "process-payment", ports: &aws, dead_letters, concurrency: 10 };
-    serve::sqs(batch, async |record| process_payment::handle(&aws, &stripe, &record).await).await
+    let stripe: &Stripe = Box::leak(Box::new(Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?));
+    let batch =
+        Batch::new("process-payment", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    serve::sqs(batch, move |record| async move { process_payment::handle(aws, stripe, &record).await }).await
 }

@@ -1,19 +1,14 @@
 //! Wires publish-events: AWS, the step.
 
 use aws_lambda_events::event::dynamodb::Event;
-use lambda_queue::logging;
-use lambda_queue::serve::Invocations;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_queue::{logging, serve};
+use lambda_runtime::Error;
 use platform::Aws;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["EVENTS_TOPIC_ARN", "EVENT_BUS_NAME"]).await?;
-    let (aws, invocations) = (&aws, &Invocations::default());
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
-        let invocation = invocations.next(&event.context);
-        Box::pin(publish_events::handle(aws, event.payload, &invocation)).await.map_err(Error::from)
-    }))
-    .await
+    let aws: &Aws = Box::leak(Box::new(Aws::load(&["EVENTS_TOPIC_ARN", "EVENT_BUS_NAME"]).await?));
+    serve::events(move |event: Event, invocation| async move { publish_events::handle(aws, event, &invocation).await })
+        .await
 }

@@ -1,5 +1,6 @@
 //! Wires reserve-stock: AWS, the batch loop, the step.
 
+use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use platform::{Aws, setting};
@@ -7,8 +8,8 @@ use platform::{Aws, setting};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "QUEUE_URL_PREFIX"]).await?;
-    let dead_letters = Some(setting("DLQ_URL")?);
-    let batch = Batch { function: "reserve-stock", ports: &aws, dead_letters, concurrency: 10 };
-    serve::sqs(batch, async |record| reserve_stock::handle(&aws, &record).await).await
+    let aws: &Aws = Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "QUEUE_URL_PREFIX"]).await?));
+    let batch =
+        Batch::new("reserve-stock", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    serve::sqs(batch, move |record| async move { reserve_stock::handle(aws, &record).await }).await
 }

@@ -1,5 +1,6 @@
 //! Wires ship-order: AWS, the carrier, the batch loop, the step.
 
+use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use platform::{Aws, setting};
@@ -8,10 +9,12 @@ use providers::{HttpCarrier, Secret};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws: &Aws = Box::leak(Box::new(
+        Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?,
+    ));
     let key = aws.secret(&setting("CARRIER_SECRET_ARN")?).await?;
-    let carrier = HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(key))?;
-    let dead_letters = Some(setting("DLQ_URL")?);
-    let batch = Batch { function: "ship-order", ports: &aws, dead_letters, concurrency: 10 };
-    serve::sqs(batch, async |record| ship_order::handle(&aws, &carrier, &record).await).await
+    let carrier: &HttpCarrier = Box::leak(Box::new(HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(key))?));
+    let batch =
+        Batch::new("ship-order", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    serve::sqs(batch, move |record| async move { ship_order::handle(aws, carrier, &record).await }).await
 }

@@ -1,0 +1,473 @@
+//! The batch loop: every record on its own, an answer that names exactly the unhandled ones.
+//!
+//! - A handler answers for its record and for nothing else ([`Answer`]). A panic is that record's failure.
+//! - Records of a standard queue run side by side under a cap. On a FIFO queue (its ARN ends in `.fifo`) the groups do,
+//!   and inside a group a record is started once the one before it is settled, with all that it owes; a failure fails
+//!   all that follows it in the group, and they come back together. A FIFO batch with a record that has no group is one
+//!   line: the first failure stops it.
+//! - What records owe ([`Done::owes`]) is sent together, one `SendMessageBatch` a target queue: as soon as ten are
+//!   ready, or 1 MiB, or 500 ms after the first, or when nothing else runs. A message that cannot be sent fails its
+//!   record.
+//! - Poison, and what is too old to be tried again, goes to the dead-letter queue and is acknowledged; if it cannot be
+//!   moved it stays failed.
+//! - Two seconds of the invocation are kept for that. What has not finished by then is dropped where it stands, and goes
+//!   back as failed; nothing is started any more.
+//!
+//! An invocation keeps nothing for the next one: all its state lives in [`Batch::run`], so invocations may run side by
+//! side in one process. The loop is one task ([`drive`]): nothing of it is shared.
+//!
+//! Delivery: at least once, as SQS has it; [`delivery`] makes at most once or effectively once of it.
+//!
+//! Source: <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
+use futures::future::BoxFuture;
+use tracing::Instrument;
+
+use crate::dead_letter::DeadLetter;
+use crate::meter::Meter;
+use crate::retry::{self, RetryBudget};
+use crate::{Answer, Clock, Failure, Outgoing, Queue, Random};
+
+pub mod delivery;
+mod drive;
+mod event;
+mod lines;
+mod observe;
+mod owed;
+mod plan;
+mod record;
+mod settle;
+pub mod stream;
+mod typed;
+
+use drive::{Ended, Rules, Sent, Times, drive, in_ms};
+use owed::Sending;
+use plan::{Free, Lines as Groups};
+use record::{Slot, slots};
+
+pub use event::{Attribute, Event, Message, NotSqs};
+pub use lines::Lines;
+pub use observe::{Failed, Finished, Observer, Summary};
+pub use record::{Record, RecordContext};
+pub use typed::{Json, json};
+
+/// Kept of every invocation for sends, visibility changes and the answer, milliseconds.
+pub const KEPT_MS: u64 = 2_000;
+/// Of the kept time, kept for the answer itself, milliseconds.
+const ANSWER_MS: u64 = 200;
+/// A deferral is near the queue's `maxReceiveCount` with this many receives left.
+pub const NEAR: u32 = 5;
+
+/// The invocation that brought the batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invocation {
+    /// Lambda's request id.
+    pub request_id: String,
+    /// UTC milliseconds.
+    pub deadline_ms: u64,
+    /// Whether it is the process's first.
+    pub cold_start: bool,
+}
+
+/// The invocation has to fail: nothing is deleted, the whole batch comes back.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BatchError {
+    /// A record has no messageId, so no answer could name it.
+    #[error("record {position} of the event has no messageId: the batch cannot be answered per record")]
+    NoMessageId {
+        /// Its place in the event.
+        position: usize,
+    },
+    /// A stream record has no sequence number, so there is nothing to restart at.
+    #[error("record {position} of the stream event has no sequence number: the batch cannot be answered in part")]
+    NoSequenceNumber {
+        /// Its place in the event.
+        position: usize,
+    },
+    /// Every record failed, and the policy is [`AllFailed::Fail`].
+    #[error("all {} records failed: {}", .failed_ids.len(), .failed_ids.join(", "))]
+    AllFailed {
+        /// The answer that was not given.
+        failed_ids: Vec<String>,
+    },
+}
+
+/// Whether a FIFO group goes on past a head that was dead-lettered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterPoison {
+    /// It goes on: the head is settled.
+    #[default]
+    Skip,
+    /// It stops; what follows comes back, and goes on then without the head.
+    Stop,
+}
+
+/// What is answered when every record of a batch failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AllFailed {
+    /// The list, as always. Lambda keeps its pace.
+    #[default]
+    Answer,
+    /// An error ([`BatchError::AllFailed`]): Lambda slows its polling down.
+    Fail,
+}
+
+/// What the hook for deferrals did with one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deferral {
+    /// Nothing: it goes back to its queue as any deferral does.
+    Left,
+    /// It sees to it that the work is done later: the record is acknowledged.
+    TakenOver,
+}
+
+type DeferralHook<'a> = dyn Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a;
+
+struct OnDeferral<'a> {
+    max_receive_count: u32,
+    hook: Box<DeferralHook<'a>>,
+}
+
+/// A consumer's batch loop.
+pub struct Batch<'a, P> {
+    function: &'static str,
+    ports: &'a P,
+    dead_letters: Option<String>,
+    concurrency: usize,
+    after_poison: AfterPoison,
+    all_failed: AllFailed,
+    budget: Option<Arc<RetryBudget>>,
+    on_deferral: Option<OnDeferral<'a>>,
+    lines: Option<Lines>,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl<'a, P> Batch<'a, P> {
+    /// The loop of this function (its name in logs and metrics) over these ports: ten records at a time, no dead-letter
+    /// queue of its own, the loop's own lines.
+    pub fn new(function: &'static str, ports: &'a P) -> Self {
+        Self {
+            function,
+            ports,
+            dead_letters: None,
+            concurrency: 10,
+            after_poison: AfterPoison::default(),
+            all_failed: AllFailed::default(),
+            budget: None,
+            on_deferral: None,
+            lines: Some(Lines::default()),
+            observers: Vec::new(),
+        }
+    }
+
+    /// Where poison goes: the queue's own dead-letter queue, by name or URL. Without one poison stays failed.
+    #[must_use]
+    pub fn dead_letters(mut self, queue: impl Into<String>) -> Self {
+        self.dead_letters = Some(queue.into());
+        self
+    }
+
+    /// Most handlers' futures at a time, at least 1. On FIFO that is most groups.
+    #[must_use]
+    pub fn concurrency(mut self, most: usize) -> Self {
+        self.concurrency = most.max(1);
+        self
+    }
+
+    /// What a FIFO group does after a dead-lettered head.
+    #[must_use]
+    pub fn after_poison(mut self, policy: AfterPoison) -> Self {
+        self.after_poison = policy;
+        self
+    }
+
+    /// What is answered when every record failed.
+    #[must_use]
+    pub fn all_failed(mut self, policy: AllFailed) -> Self {
+        self.all_failed = policy;
+        self
+    }
+
+    /// The process's retry budget: give the same one to all of its loops.
+    #[must_use]
+    pub fn retry_budget(mut self, budget: Arc<RetryBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// A hook for deferrals that have at most [`NEAR`] receives left of the queue's `maxReceiveCount`: a deferral is no
+    /// attempt, but SQS counts the receive, and would move a message that only ever waited to the dead-letter queue. The
+    /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
+    /// in the kept time; one that panics, or does not end in time, has left the record.
+    #[must_use]
+    pub fn on_deferral<F>(mut self, max_receive_count: u32, hook: F) -> Self
+    where
+        F: Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a,
+    {
+        self.on_deferral = Some(OnDeferral { max_receive_count, hook: Box::new(hook) });
+        self
+    }
+
+    /// Another form of the loop's own lines.
+    #[must_use]
+    pub fn lines(mut self, lines: Lines) -> Self {
+        self.lines = Some(lines);
+        self
+    }
+
+    /// Without the loop's own lines, and without what they need for each record: its calls counted, a span around it.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.lines = None;
+        self
+    }
+
+    /// One more observer.
+    #[must_use]
+    pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Clock, randomness, queue.
+    pub fn ports(&self) -> &'a P {
+        self.ports
+    }
+
+    fn watched(&self) -> bool {
+        self.lines.is_some() || !self.observers.is_empty()
+    }
+}
+
+/// The queue that a batch came from.
+struct Source {
+    arn: String,
+    fifo: bool,
+}
+
+impl Source {
+    fn of(event: &Event) -> Self {
+        Self { arn: event.queue_arn.clone(), fifo: event.queue_arn.ends_with(".fifo") }
+    }
+
+    fn name(&self) -> &str {
+        self.arn.rsplit(':').next().unwrap_or_default()
+    }
+}
+
+/// A record's end as it is answered.
+enum End {
+    Ended(Ended),
+    /// Behind a failed record of its group.
+    Follower,
+}
+
+impl<P: Clock + Random + Queue> Batch<'_, P> {
+    /// Runs `handler` for every record of the event and answers which were not handled.
+    ///
+    /// An empty event answers an empty list. A message that is in the batch twice is handled once.
+    ///
+    /// # Errors
+    /// Where the invocation has to fail: see [`BatchError`].
+    pub async fn run<F, W>(
+        &self,
+        event: impl Into<Event>,
+        of: Invocation,
+        handler: F,
+    ) -> Result<SqsBatchResponse, BatchError>
+    where
+        F: Fn(Arc<Record>) -> W,
+        W: Future<Output = Answer>,
+    {
+        let event = event.into();
+        let started_ms = self.ports.now_ms();
+        let source = Source::of(&event);
+        let slots = slots(event, &of, KEPT_MS)?;
+        let meters: Vec<Meter> =
+            if self.watched() { slots.iter().map(|_| Meter::default()).collect() } else { Vec::new() };
+        let meter = Meter::default();
+        let work = async {
+            let ended = self.handle_all(&slots, &meters, &source, of.deadline_ms, &handler).await;
+            let mut ends = self.ends(&slots, ended, source.fifo);
+            self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends)).await;
+            self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
+            ends
+        };
+        let ends = if self.watched() { meter.around(work).await } else { work.await };
+        self.answer(&slots, &ends, &meters, &source, &of, started_ms, &meter)
+    }
+
+    /// Runs the handlers and sends what they owe, until all is done or the time is up.
+    async fn handle_all<F, W>(
+        &self,
+        slots: &[Slot],
+        meters: &[Meter],
+        source: &Source,
+        deadline_ms: u64,
+        handler: &F,
+    ) -> Vec<Option<Ended>>
+    where
+        F: Fn(Arc<Record>) -> W,
+        W: Future<Output = Answer>,
+    {
+        let begin = |places: &[usize]| {
+            let place = places.first().copied().unwrap_or(usize::MAX);
+            let slot = slots.get(place).map(|slot| (Arc::clone(&slot.record), slot.bodyless));
+            let meter = meters.get(place).cloned();
+            let span = match (&meter, &slot) {
+                (Some(_), Some((record, _))) => tracing::info_span!(
+                    "record",
+                    message_id = record.message_id,
+                    receive_count = record.context.receive_count
+                ),
+                (_, _) => tracing::Span::none(),
+            };
+            async move {
+                let answer = match slot {
+                    None => Err(Failure::bug("a place without a record")),
+                    Some((_, true)) => Err(Failure::poison("the message has no body")),
+                    Some((record, false)) => match meter {
+                        // The handler is called in here, so that a panic before its future is its record's too.
+                        Some(meter) => meter.around(async { handler(record).await }).instrument(span).await,
+                        None => handler(record).await,
+                    },
+                };
+                [answer]
+            }
+        };
+        let left = |kept_ms: u64| in_ms(deadline_ms.saturating_sub(self.ports.now_ms()).saturating_sub(kept_ms));
+        let rules = Rules {
+            concurrency: self.concurrency,
+            times: Times { handlers_end: left(KEPT_MS), sends_end: left(ANSWER_MS) },
+            begin,
+            letter: |place, failure: &Failure| self.letter(slots.get(place)?, failure, source),
+            goes_on: self.after_poison == AfterPoison::Skip,
+            send: |messages| self.send(messages),
+        };
+        if !source.fifo {
+            return drive(&mut Free::new(slots.len()), slots.len(), rules).await;
+        }
+        let mut groups = Groups::new(groups(slots), false);
+        drive(&mut groups, slots.len(), rules).await
+    }
+
+    /// One `SendMessageBatch` of at most ten; the answer says for each source record how its message fared.
+    async fn send(&self, messages: Sending) -> Sent {
+        let (sources, outgoing): (Vec<usize>, Vec<Outgoing>) = messages.into_iter().unzip();
+        let Some(queue) = outgoing.first().map(|first| first.queue.clone()) else { return Vec::new() };
+        let mut results = self.ports.send(&queue, &outgoing).await.into_iter();
+        sources
+            .into_iter()
+            .map(|at| (at, results.next().unwrap_or_else(|| Err("the queue did not answer for it".into()))))
+            .collect()
+    }
+
+    /// The dead letter of poison, and of what is too old to be tried again.
+    fn letter(&self, slot: &Slot, failure: &Failure, source: &Source) -> Option<Outgoing> {
+        let queue = self.dead_letters.as_ref()?;
+        let record = &slot.record;
+        let (reason, code) = match failure {
+            Failure::Poison { reason } => (reason, "poison"),
+            Failure::Retry { why, .. }
+                if self.ports.now_ms().saturating_sub(record.context.sent_ms) > retry::GIVE_UP_MS =>
+            {
+                (why, "expired")
+            }
+            Failure::Retry { .. }
+            | Failure::Defer { .. }
+            | Failure::Busy { .. }
+            | Failure::Unknown { .. }
+            | Failure::Bug { .. } => return None,
+        };
+        tracing::error!(message_id = record.message_id, code, reason, "goes to the dead-letter queue");
+        let letter = DeadLetter {
+            reason: reason.clone(),
+            code: code.to_owned(),
+            attempts: record.context.receive_count,
+            source_queue: source.name().to_owned(),
+            message_id: record.message_id.clone(),
+            first_seen_ms: record.context.sent_ms,
+            ..DeadLetter::default()
+        };
+        Some(letter.to_message(record, queue))
+    }
+
+    /// The answer, after everybody was told.
+    #[allow(clippy::too_many_arguments, reason = "all that the invocation has")]
+    fn answer(
+        &self,
+        slots: &[Slot],
+        ends: &[End],
+        meters: &[Meter],
+        source: &Source,
+        of: &Invocation,
+        started_ms: u64,
+        meter: &Meter,
+    ) -> Result<SqsBatchResponse, BatchError> {
+        let failed = slots.iter().zip(ends).filter(|(_, end)| !matches!(end, End::Ended(Ok(_))));
+        let failed_ids: Vec<String> = failed.map(|(slot, _)| slot.record.message_id.clone()).collect();
+        if self.watched() {
+            let deferral = |end: &&End| matches!(end, End::Ended(Err(failure)) if failure.is_deferral());
+            let received: Vec<&str> = slots.iter().map(|slot| slot.record.message_id.as_str()).collect();
+            let now_ms = self.ports.now_ms();
+            for ((slot, end), meter) in slots.iter().zip(ends).zip(meters) {
+                let of = Finished {
+                    function: self.function,
+                    invocation: of,
+                    queue: source.name(),
+                    record: &slot.record,
+                    calls: &meter.calls(),
+                    now_ms,
+                };
+                self.tell(|observer| match end {
+                    End::Ended(Ok(verdict)) => observer.succeeded(&of, *verdict),
+                    End::Ended(Err(failure)) => observer.failed(&of, Failed::Itself(failure)),
+                    End::Follower => observer.failed(&of, Failed::Follower),
+                });
+            }
+            let summary = Summary {
+                function: self.function,
+                invocation: of,
+                queue: source.name(),
+                records: slots.len(),
+                received_ids: &received,
+                failed_ids: &failed_ids,
+                failed: failed_ids.len(),
+                deferred: ends.iter().filter(deferral).count(),
+                calls: &meter.calls(),
+                started_ms,
+                now_ms,
+            };
+            self.tell(|observer| observer.finished(&summary));
+        }
+        if self.all_failed == AllFailed::Fail && !slots.is_empty() && failed_ids.len() == slots.len() {
+            return Err(BatchError::AllFailed { failed_ids });
+        }
+        let failures = failed_ids.into_iter().map(|item_identifier| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = item_identifier;
+            failure
+        });
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = failures.collect();
+        Ok(response)
+    }
+
+    fn tell(&self, what: impl Fn(&dyn Observer)) {
+        let own = self.lines.as_ref().map(|lines| -> &dyn Observer { lines });
+        for observer in own.into_iter().chain(self.observers.iter().map(|observer| &**observer)) {
+            observe::tell(observer, &what);
+        }
+    }
+}
+
+/// What keeps records in order on a FIFO queue: their groups, or one line for all where a record has none, as nothing
+/// says then which may overtake which.
+fn groups(slots: &[Slot]) -> impl Iterator<Item = Option<&str>> {
+    let all = slots.iter().all(|slot| slot.record.context.group.is_some());
+    slots.iter().map(move |slot| slot.record.context.group.as_deref().filter(|_| all))
+}

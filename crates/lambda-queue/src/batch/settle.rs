@@ -1,0 +1,133 @@
+//! After the handlers: who follows whom back, what a hook takes over, when the failed come back.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::stream;
+use futures::{FutureExt, StreamExt};
+
+use super::drive::{Ended, panic_text};
+use super::owed::MOST_ENTRIES;
+use super::record::Slot;
+use super::{ANSWER_MS, AfterPoison, Batch, Deferral, End, NEAR, Source, groups};
+use crate::retry::{self, Received};
+use crate::{Clock, Entry, Failure, Queue, Random, Verdict};
+
+/// Calls of the queue, or of the hook, at a time.
+const CALLS: usize = 10;
+/// When a follower comes back whose head is settled, seconds.
+const SOON_S: u32 = 1;
+
+impl<P: Clock + Random + Queue> Batch<'_, P> {
+    /// The records' ends as they are answered. What has not finished is deferred; on FIFO, everything behind a failed record
+    /// of its group has to come back too.
+    pub(super) fn ends(&self, slots: &[Slot], ended: Vec<Option<Ended>>, fifo: bool) -> Vec<End> {
+        let until_ms = self.ports.now_ms();
+        let end_of = |ended: Option<Ended>| {
+            End::Ended(ended.unwrap_or_else(|| Err(Failure::defer(until_ms, "the invocation's time ran out"))))
+        };
+        if !fifo {
+            return ended.into_iter().map(end_of).collect();
+        }
+        let mut stopped: HashSet<Option<&str>> = HashSet::new();
+        let mut ends = Vec::with_capacity(slots.len());
+        for (group, ended) in groups(slots).zip(ended) {
+            if stopped.contains(&group) {
+                ends.push(End::Follower);
+                continue;
+            }
+            let stops = match &ended {
+                Some(Ok(Verdict::DeadLettered)) => self.after_poison == AfterPoison::Stop,
+                Some(Ok(_)) => false,
+                Some(Err(_)) | None => true,
+            };
+            if stops {
+                stopped.insert(group);
+            }
+            ends.push(end_of(ended));
+        }
+        ends
+    }
+
+    /// Cuts off what would outlast the invocation: an answer that is late fails the whole batch.
+    pub(super) async fn in_time(&self, deadline_ms: u64, what: &str, work: impl Future<Output = ()>) {
+        let left_ms = deadline_ms.saturating_sub(self.ports.now_ms()).saturating_sub(ANSWER_MS / 2);
+        if tokio::time::timeout(Duration::from_millis(left_ms), work).await.is_err() {
+            tracing::warn!(what, "cut off for the answer's sake: what is not done stays failed");
+        }
+    }
+
+    /// Offers the deferrals that are near the queue's last receive to the hook.
+    pub(super) async fn take_over(&self, slots: &[Slot], ends: &mut [End]) {
+        let Some(on_deferral) = &self.on_deferral else { return };
+        let near =
+            |slot: &Slot| slot.record.context.receive_count.saturating_add(NEAR) >= on_deferral.max_receive_count;
+        let mut offers = Vec::new();
+        for (place, (slot, end)) in slots.iter().zip(ends.iter()).enumerate() {
+            match end {
+                End::Ended(Err(failure)) if failure.is_deferral() && near(slot) => {
+                    let (record, failure) = (slot.record.clone(), failure.clone());
+                    offers.push(async move {
+                        // The hook is called in here, so that a panic before its future is caught too.
+                        let hook = async { (on_deferral.hook)(record, failure).await };
+                        (place, AssertUnwindSafe(hook).catch_unwind().await)
+                    });
+                }
+                End::Ended(_) | End::Follower => {}
+            }
+        }
+        let mut offers = stream::iter(offers).buffer_unordered(CALLS);
+        while let Some((place, outcome)) = offers.next().await {
+            match (outcome, ends.get_mut(place)) {
+                (Ok(Deferral::TakenOver), Some(end)) => *end = End::Ended(Ok(Verdict::TakenOver)),
+                (Ok(_), _) => {}
+                (Err(panic), _) => {
+                    tracing::error!(
+                        panic = panic_text(&*panic),
+                        "the hook for deferrals panicked: the record goes back"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Sets when the failed records come back. A change that fails is harmless: the queue's own timeout stands.
+    pub(super) async fn delay(&self, slots: &[Slot], ends: &[End], source: &Source) {
+        let now_ms = self.ports.now_ms();
+        let budget = self.budget.as_deref();
+        let mut group_wait: HashMap<Option<&str>, u32> = HashMap::new();
+        let mut entries = Vec::new();
+        for ((slot, end), group) in slots.iter().zip(ends).zip(groups(slots)) {
+            let context = &slot.record.context;
+            let visible_in_s = match end {
+                End::Ended(Ok(_)) => continue,
+                End::Ended(Err(failure)) => {
+                    let age_ms = now_ms.saturating_sub(context.sent_ms);
+                    let received = Received { count: context.receive_count, age_ms };
+                    let seconds = retry::wait_s(failure, received, now_ms, budget, self.ports);
+                    if source.fifo {
+                        group_wait.insert(group, seconds);
+                    }
+                    seconds
+                }
+                End::Follower => group_wait.get(&group).copied().unwrap_or(SOON_S),
+            };
+            if let Some(receipt_handle) = slot.receipt_handle.clone() {
+                entries.push(Entry { receipt_handle, visible_in_s });
+            }
+        }
+        let arn = source.arn.as_str();
+        let mut changes = Vec::with_capacity(entries.len().div_ceil(MOST_ENTRIES));
+        for chunk in entries.chunks(MOST_ENTRIES) {
+            changes.push(self.ports.change_visibility(arn, chunk));
+        }
+        let mut changes = stream::iter(changes).buffer_unordered(CALLS);
+        while let Some(results) = changes.next().await {
+            for why in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(why, "visibility not changed: the queue's timeout stands");
+            }
+        }
+    }
+}
