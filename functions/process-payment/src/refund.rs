@@ -1,6 +1,6 @@
 //! Refund: give money back. Each refund of an order is its own effect, told apart by its ordinal.
 
-use lambda_queue::effect::Lease;
+use lambda_queue::idempotency::Lease;
 use order::{Money, Outcome};
 use ports::{RefundView, Stop, time_for_call};
 

@@ -1,6 +1,6 @@
 //! Void: give up the hold. One that expired counts.
 
-use lambda_queue::effect::Lease;
+use lambda_queue::idempotency::Lease;
 use order::Outcome;
 use ports::{PaymentStatus, Stop, Voided};
 

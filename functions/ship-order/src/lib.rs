@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lambda_queue::effect::EffectKey;
+use lambda_queue::idempotency::EffectKey;
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, Outcome, Reason, ReasonCode, Step};
 use ports::{

@@ -1,10 +1,4 @@
-//! One effect outside, once: a leased record around every call that the database cannot undo.
-//!
-//! The record's life: `FREE` (or absent) -> `IN_PROGRESS` (owner, lease) -> `COMPLETED`, or back to `FREE` when the
-//! effect surely did not run. A lease that ended while `IN_PROGRESS` is **in doubt**, never free: whoever takes it over
-//! looks the effect up first. `SKIPPED` is a tombstone: the effect never ran and never will.
-//!
-//! Every later write is conditional on the owner, so a process whose lease was taken can change nothing any more.
+//! The lease around one effect outside, and the types that its users share.
 
 use std::future::Future;
 
@@ -20,7 +14,7 @@ pub const LEASE_PAST_DEADLINE_MS: u64 = 5_000;
 /// effects apart that share it, its ordinal included: `refund#2`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct EffectKey {
-    /// `<namespace>#<subject>`: the table's key.
+    /// `<namespace>#<subject>`: the table's key, at most 2,048 bytes.
     pub record: String,
     /// `<effect>#<ordinal>`.
     pub operation: String,
@@ -42,6 +36,9 @@ pub struct Lease {
     pub attempts: u32,
     /// Raised only after a look-up proved that the last one had no effect: a provider replays what it stored for a key.
     pub generation: u32,
+    /// When this generation's key may first have been used, UTC milliseconds. `None` in a record of a program that did not
+    /// keep it: then no window is believed to be open still.
+    pub key_since_ms: Option<u64>,
     /// What an earlier attempt kept: the provider's id of an object made before the effect.
     pub note: Option<String>,
 }
@@ -74,6 +71,25 @@ pub enum Claimed {
         /// That operation.
         operation: String,
     },
+}
+
+/// Whether the effect's receipt stands where it is read from later. Only then may the record's time to live begin: a
+/// record that ends before its receipt is written would let the effect happen again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receipt {
+    /// It is in the record itself, or is written in the same transaction, or was written before.
+    Stands,
+    /// It is still to be written. [`super::Leases::receipt_stands`] begins the time to live.
+    Pending,
+}
+
+/// How a write that ends a lease went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It is written, now or by an earlier try of the same call.
+    Done,
+    /// Nothing is written: the lease is somebody else's.
+    LeaseLost,
 }
 
 /// The records. Every method is one conditional write; a write whose answer was lost recognises itself by its owner

@@ -1,0 +1,90 @@
+//! At most once: claim first, then act, never again.
+
+use crate::ports::store::{Store, StoreError, Written, number, text, text_of};
+use crate::{Clock, Ids};
+
+use super::lease::Ended;
+use super::leases::Leases;
+use super::record::{CLAIMED, COMPLETED, FREE, is_owner, update};
+
+/// The right to act once: for what has neither an idempotency key nor a look-up, such as mail.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The record's key.
+    pub record: String,
+    /// Fencing token: of this claim only.
+    pub owner: String,
+}
+
+/// Claims in the same table as [`Leases`]. Whoever claims acts, at most once: a process that dies in between has acted, as
+/// nobody can tell. Each method is one conditional write.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lambda_queue::Failure> {
+/// # use lambda_queue::idempotency::{Claims, Leases};
+/// # use lambda_queue::memory::{KeyType, MemoryStore, Table, World};
+/// # let world = World::new(1);
+/// # let table = Table::new("idempotency", "key", KeyType::S).expiring_by("expires_at");
+/// # let store = MemoryStore::new(world.clone()).with(table);
+/// let claims = Claims(Leases::new(&store, &world, "idempotency", 393 * 86_400_000));
+/// let Some(claim) = claims.claim("mail#order-1#shipped").await? else { return Ok(()) };
+/// // The mail is sent here. Had the service surely refused it: claims.release(&claim).await?;
+/// claims.done(&claim, "ses-message-id").await?;
+/// assert_eq!(claims.claim("mail#order-1#shipped").await?, None);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a, S, W>(pub Leases<'a, S, W>);
+
+impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
+    /// Claims, if nobody has. A claim whose answer was lost knows itself again.
+    pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
+        let owner = self.0.fresh_id();
+        let values = vec![(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", text(owner.as_str()))];
+        let condition = "attribute_not_exists(#key) OR #status = :free";
+        let write = update(self.0.table(), record, "SET #status = :claimed, #owner = :owner", condition, values);
+        let ours = match self.0.send(write).await? {
+            Written::Done(_) => true,
+            Written::Refused(old) => old.is_some_and(|old| is_owner(&old, &owner)),
+        };
+        Ok(ours.then(|| Claim { record: record.to_owned(), owner }))
+    }
+
+    /// Gives a claim back: the effect was refused, so it surely did not happen. Only by the claim's owner: a late copy of
+    /// this write must not free the claim of whoever came next.
+    pub async fn release(&self, claim: &Claim) -> Result<Ended, StoreError> {
+        self.end(claim, "SET #status = :new", FREE, Vec::new()).await
+    }
+
+    /// Keeps the receipt and begins the record's time to live.
+    pub async fn done(&self, claim: &Claim, result: &str) -> Result<Ended, StoreError> {
+        let more = vec![(":result", text(result)), (":expires_at", number(self.0.expires_s()))];
+        let set = "SET #status = :new, #result = :result, #expires_at = :expires_at";
+        self.end(claim, set, COMPLETED, more).await
+    }
+
+    async fn end(
+        &self,
+        claim: &Claim,
+        set: &str,
+        status: &str,
+        more: Vec<(&str, crate::ports::store::Value)>,
+    ) -> Result<Ended, StoreError> {
+        let mut values =
+            vec![(":owner", text(claim.owner.as_str())), (":claimed", text(CLAIMED)), (":new", text(status))];
+        values.extend(more);
+        let condition = "#owner = :owner AND #status = :claimed";
+        Ok(match self.0.send(update(self.0.table(), &claim.record, set, condition, values)).await? {
+            Written::Done(_) => Ended::Done,
+            Written::Refused(Some(old)) if is_owner(&old, &claim.owner) && text_of(&old, "status") == Some(status) => {
+                Ended::Done
+            }
+            Written::Refused(_) => Ended::LeaseLost,
+        })
+    }
+}
