@@ -16,7 +16,10 @@ pub mod logging;
 pub mod memory;
 pub mod meter;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod ports;
+mod redacted;
 pub mod retry;
 #[cfg(feature = "runtime")]
 pub mod serve;
@@ -24,3 +27,4 @@ pub mod serve;
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Answer, Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};
+pub use redacted::{REDACTED, Redacted};

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use lambda_queue::{Clock, Ids, Random, meter};
+use lambda_queue::{Clock, Ids, Random, Redacted, meter};
 use ports::SendCommands;
 use uuid::Uuid;
 
@@ -75,12 +75,15 @@ impl Aws {
     }
 
     /// Reads a secret's text from Secrets Manager: once, at start.
-    pub async fn secret(&self, arn: &str) -> Result<String, StartError> {
+    pub async fn secret(&self, arn: &str) -> Result<Redacted<String>, StartError> {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
         let failed = |why: String| StartError::Secret { arn: arn.to_owned(), why };
         let answer = client.get_secret_value().secret_id(arn).send().await;
         let answer = answer.map_err(|error| failed(lambda_queue::aws::text(&error)))?;
-        answer.secret_string().map(str::to_owned).ok_or_else(|| failed("it holds no text".to_owned()))
+        answer
+            .secret_string()
+            .map(|text| Redacted::new(text.to_owned()))
+            .ok_or_else(|| failed("it holds no text".to_owned()))
     }
 
     pub(crate) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {

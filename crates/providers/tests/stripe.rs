@@ -342,7 +342,7 @@ async fn amounts_are_in_stripes_units_where_those_are_not_iso_4217s() {
 fn an_adapter_says_nothing_of_its_key() {
     let stripe = Stripe::new("https://api.stripe.com", secret()).unwrap();
     let shown = format!("{stripe:?} {:?}", secret());
-    assert!(!shown.contains(KEY) && shown.contains("Secret(redacted)"), "{shown}");
+    assert!(!shown.contains(KEY) && shown.contains("Secret([redacted])"), "{shown}");
 }
 
 #[test]
