@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lambda_queue::{Clock, Entry, Outgoing, Queue, Random};
+use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random};
+use uuid::Uuid;
 
 /// No network behind it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,13 @@ impl Clock for Quiet {
 impl Random for Quiet {
     fn below(&self, bound: u64) -> u64 {
         bound / 2
+    }
+}
+
+impl Ids for Quiet {
+    #[allow(clippy::disallowed_methods, reason = "this is where ids come from")]
+    fn fresh(&self) -> Uuid {
+        Uuid::now_v7()
     }
 }
 
