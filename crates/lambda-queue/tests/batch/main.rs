@@ -1,0 +1,14 @@
+//! The batch loop's rules, each by its name.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod answer;
+mod dead_letter;
+mod delivery;
+mod events;
+mod fifo;
+mod observers;
+mod owed;
+mod retry;
+mod stream;
+mod support;
+mod time;

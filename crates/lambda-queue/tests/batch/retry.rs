@@ -1,0 +1,132 @@
+use std::sync::{Arc, Mutex};
+
+use lambda_queue::batch::Deferral;
+use lambda_queue::retry::RetryBudget;
+use lambda_queue::{Failure, Record};
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn each_failure_comes_back_after_its_own_wait() {
+    let world = World::default();
+    let mut records: Vec<_> = ["retry", "after", "defer", "busy", "panic", "busy", "retry"]
+        .into_iter()
+        .enumerate()
+        .map(|(at, body)| record(STANDARD, &at.to_string(), body, None))
+        .collect();
+    records[5]["attributes"]["ApproximateReceiveCount"] = json!("4");
+    records[6]["attributes"]["ApproximateReceiveCount"] = json!("9");
+    assert_eq!(failed_of(&batch(&world), event_of(&records), obey).await.len(), 7);
+    let waits: Vec<u32> = world.waits().into_iter().map(|(_, seconds)| seconds).collect();
+    assert_eq!(waits, [2, 7, 30, 1, 2, 8, 60]);
+}
+
+#[tokio::test]
+async fn changes_of_visibility_leave_in_tens_and_one_that_fails_is_harmless() {
+    let world = World { stuck: true, ..World::default() };
+    let records: Vec<_> = (0..23).map(|id| record(STANDARD, &id.to_string(), "retry", None)).collect();
+    assert_eq!(failed_of(&batch(&world), event_of(&records), obey).await.len(), 23);
+    let sizes: Vec<usize> = world.delayed.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [10, 10, 3]);
+}
+
+#[tokio::test]
+async fn a_retry_past_twelve_hours_is_dead_lettered_and_a_deferral_is_not() {
+    let world = World::default();
+    let mut records: Vec<_> = ["retry", "defer", "busy", "panic"]
+        .into_iter()
+        .enumerate()
+        .map(|(at, body)| record(STANDARD, &at.to_string(), body, None))
+        .collect();
+    for record in &mut records {
+        record["attributes"]["SentTimestamp"] = json!("0");
+    }
+    let late = World::default();
+    let mut of = invocation();
+    of.deadline_ms += 43_200_000;
+    assert_eq!(ids(batch(&world).run(event_of(&records), invocation(), obey).await), ["0", "1", "2", "3"]);
+    let shifted = Later(late);
+    let batch = lambda_queue::Batch::new("test", &shifted).dead_letters("dead").quiet();
+    assert_eq!(ids(batch.run(event_of(&records), of, obey).await), ["1", "2", "3"]);
+    let sent = shifted.0.sent.lock().unwrap();
+    assert!(sent[0].1[0].attributes[0].1.contains(r#""code":"expired""#));
+}
+
+/// Twelve hours later.
+struct Later(World);
+
+impl lambda_queue::Clock for Later {
+    fn now_ms(&self) -> u64 {
+        self.0.now_ms() + 43_200_000
+    }
+}
+
+impl lambda_queue::Random for Later {
+    fn below(&self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+}
+
+impl lambda_queue::Queue for Later {
+    async fn send(&self, queue: &str, messages: &[lambda_queue::Outgoing]) -> Vec<Result<(), String>> {
+        self.0.send(queue, messages).await
+    }
+
+    async fn change_visibility(&self, arn: &str, entries: &[lambda_queue::Entry]) -> Vec<Result<(), String>> {
+        self.0.change_visibility(arn, entries).await
+    }
+}
+
+#[tokio::test]
+async fn a_process_whose_budget_is_spent_waits_longer_with_what_has_no_wish_of_its_own() {
+    let world = World::default();
+    let budget = Arc::new(RetryBudget::new(2, 1));
+    let records: Vec<_> = ["retry", "after", "panic", "retry", "defer"]
+        .into_iter()
+        .enumerate()
+        .map(|(at, body)| record(STANDARD, &at.to_string(), body, None))
+        .collect();
+    failed_of(&batch(&world).retry_budget(Arc::clone(&budget)), event_of(&records), obey).await;
+    let waits: Vec<u32> = world.waits().into_iter().map(|(_, seconds)| seconds).collect();
+    assert_eq!(waits, [2, 7, 2, 31, 30]);
+}
+
+#[tokio::test]
+async fn a_deferral_near_the_last_receive_is_offered_to_the_hook_which_may_take_it_over() {
+    let world = World::default();
+    let offered = Arc::new(Mutex::new(Vec::new()));
+    let bodies = [("busy", 44), ("busy", 45), ("defer", 50), ("retry", 49), ("busy", 46), ("defer", 47)];
+    let records: Vec<_> = bodies
+        .into_iter()
+        .enumerate()
+        .map(|(at, (body, count))| {
+            let mut record = record(STANDARD, &at.to_string(), body, None);
+            record["attributes"]["ApproximateReceiveCount"] = json!(count.to_string());
+            record
+        })
+        .collect();
+    let seen = Arc::clone(&offered);
+    let hook = move |record: Arc<Record>, failure: Failure| -> futures::future::BoxFuture<'static, Deferral> {
+        seen.lock().unwrap().push((record.message_id.clone(), failure.name()));
+        assert_ne!(record.message_id, "4", "a hook that panics");
+        let left = record.message_id == "5";
+        Box::pin(async move { if left { Deferral::Left } else { Deferral::TakenOver } })
+    };
+    let answer = failed_of(&batch(&world).on_deferral(50, hook), event_of(&records), obey).await;
+    assert_eq!(answer, ["0", "3", "4", "5"]);
+    let mut offered = offered.lock().unwrap().clone();
+    offered.sort();
+    let expected = [("1", "busy"), ("2", "defer"), ("4", "busy"), ("5", "defer")];
+    assert_eq!(offered, expected.map(|(id, name)| (id.to_owned(), name)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_does_not_end_leaves_the_deferral_and_the_answer_is_in_time() {
+    let world = World::default();
+    let began = tokio::time::Instant::now();
+    let hook = |_, _| -> futures::future::BoxFuture<'static, Deferral> { Box::pin(std::future::pending()) };
+    let answer = failed_of(&batch(&world).on_deferral(1, hook), event(STANDARD, &[("1", "busy", "")]), obey).await;
+    assert_eq!(answer, ["1"]);
+    assert!(began.elapsed().as_millis() < 15_000);
+}
