@@ -20,7 +20,9 @@ fn store() -> MemoryStore {
 fn store_in(world: World) -> MemoryStore {
     MemoryStore::new(world).with(
         Table::new(TABLE, "id", KeyType::S)
-            .index(Index::new("owner", "owner", KeyType::S).sorted("placed", KeyType::N).projecting(Projection::KeysOnly))
+            .index(
+                Index::new("owner", "owner", KeyType::S).sorted("placed", KeyType::N).projecting(Projection::KeysOnly),
+            )
             .expiring_by("expires_at"),
     )
 }

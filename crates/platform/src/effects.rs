@@ -138,6 +138,7 @@ fn lease_of(key: &EffectKey, record: &Item) -> Lease {
         until_ms: number_of(record, "lease_until").unwrap_or_default(),
         attempts: small("attempts"),
         generation: small("generation"),
+        key_since_ms: number_of(record, "key_since"),
         note: text_of(record, "note"),
     }
 }

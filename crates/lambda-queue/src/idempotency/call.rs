@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use crate::ports::store::{Item, Store, StoreError, Write};
+use crate::ports::store::{Item, Store, StoreError, Write, text_of};
 use crate::{Clock, Failure, Ids};
 
 use super::cache::Cached;
@@ -174,7 +174,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
                     Ok(seen) => seen,
                     Err(failure) => return Err(in_doubt(&lease, settle_ms, format!("look-up failed: {failure}"))),
                 };
-                let decision = decide(capability, seen, lease.key_since_ms, lease.until_ms);
+                // A call under the old key may be at the provider that long.
+                let calls_until_ms = lease.until_ms.saturating_add(settle_ms);
+                let decision = decide(capability, seen, lease.key_since_ms, calls_until_ms);
                 match decision {
                     Decision::Adopt(value) => self.complete(call, capability, &lease, value, How::Adopted).await,
                     Decision::Park { why } => self.park(&lease, why.to_owned()).await,
@@ -241,7 +243,8 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         call: Call<'_>,
         record: Option<&Item>,
     ) -> Result<Answer<T>, IdempotencyError> {
-        let stored = record.map(Stored::of).ok_or(IdempotencyError::OtherUse)?;
+        let ours = record.filter(|record| text_of(record, "operation") == Some(CALL));
+        let stored = ours.map(Stored::of).ok_or(IdempotencyError::OtherUse)?;
         if let Some(result) = &stored.result {
             self.remember(call, result, stored.expires_ms);
         }
@@ -311,7 +314,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         let result = serde_json::to_string(&value).map_err(unreadable)?;
         let fits = result.len() <= self.settings.most_result_bytes;
         let kept = if fits { Kept::Whole(&result) } else { Kept::TooLarge(result.len()) };
-        let expires_ms = self.world.now_ms().saturating_add(self.settings.kept_ms);
+        let expires_ms = self.leases.expires_s().saturating_mul(1_000);
         match self.record(lease, self.leases.completion_of(lease, Some(kept), Receipt::Stands)).await {
             Ok(Ended::Done) => {}
             Ok(Ended::LeaseLost) => return Err(IdempotencyError::LeaseLost),

@@ -24,8 +24,7 @@ pub struct Capability {
 
 impl Capability {
     /// Of a handler that may be run again whatever became of the last run: all that it does is idempotent by itself.
-    pub const REPEATABLE: Self =
-        Self { idempotency_window_ms: Some(u64::MAX), lookup: Lookup::None, settle_ms: 0 };
+    pub const REPEATABLE: Self = Self { idempotency_window_ms: Some(u64::MAX), lookup: Lookup::None, settle_ms: 0 };
 
     /// Of a handler of which nothing is known: an unknown outcome is a person's to settle.
     pub const UNKNOWN: Self = Self { idempotency_window_ms: None, lookup: Lookup::None, settle_ms: 0 };
@@ -68,13 +67,8 @@ pub enum Decision<R> {
 /// | none | same key | park |
 ///
 /// `key_since_ms`: when the key may first have been used. `calls_until_ms`: when the next call under it may arrive at the
-/// latest, the lease's end: a key that is forgotten on the way would be a new one.
-pub fn decide<R>(
-    capability: Capability,
-    seen: Seen<R>,
-    key_since_ms: Option<u64>,
-    calls_until_ms: u64,
-) -> Decision<R> {
+/// latest, the lease's end and the settle time: a key that is forgotten on the way would be a new one.
+pub fn decide<R>(capability: Capability, seen: Seen<R>, key_since_ms: Option<u64>, calls_until_ms: u64) -> Decision<R> {
     if let Seen::Found(receipt) = seen {
         return Decision::Adopt(receipt);
     }
@@ -133,9 +127,6 @@ mod tests {
     #[test]
     fn a_repeatable_handler_is_always_repeated_and_an_unknown_one_never() {
         assert_eq!(decide::<u8>(Capability::REPEATABLE, Seen::NotLooked, Some(5), u64::MAX), Decision::SameKey);
-        assert!(matches!(
-            decide::<u8>(Capability::UNKNOWN, Seen::NotLooked, Some(5), 6),
-            Decision::Park { .. }
-        ));
+        assert!(matches!(decide::<u8>(Capability::UNKNOWN, Seen::NotLooked, Some(5), 6), Decision::Park { .. }));
     }
 }

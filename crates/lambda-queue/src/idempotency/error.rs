@@ -58,7 +58,7 @@ pub enum IdempotencyError {
     /// The record is there, of another way of use: a claim, a skipped effect, an effect that shares it.
     #[error("the idempotency record is used in another way")]
     OtherUse,
-    /// The handler failed.
+    /// The handler failed, or the record of its lease did.
     #[error(transparent)]
     Handler(Failure),
     /// The table failed before the handler ran.
@@ -83,9 +83,9 @@ impl From<IdempotencyError> for Failure {
             IdempotencyError::InProgress { until_ms } => Self::Defer { until_ms, why: error.to_string() },
             IdempotencyError::InDoubt { reference, until_ms, why } => Self::Unknown { key: reference, until_ms, why },
             IdempotencyError::LeaseLost => Self::again(error),
-            IdempotencyError::TooLarge { .. }
-            | IdempotencyError::Unreadable(_)
-            | IdempotencyError::OtherUse => Self::bug(error),
+            IdempotencyError::TooLarge { .. } | IdempotencyError::Unreadable(_) | IdempotencyError::OtherUse => {
+                Self::bug(error)
+            }
             IdempotencyError::Handler(failure) => failure,
             IdempotencyError::Store(error) => error.into(),
         }

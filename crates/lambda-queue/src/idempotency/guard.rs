@@ -19,18 +19,17 @@ const TRIES: u32 = 3;
 /// # let world = World::new(1);
 /// # let store = MemoryStore::new(world.clone()).with(Table::new("orders", "order_id", KeyType::S));
 /// let row = [("order_id".to_owned(), text("o1")), ("total".to_owned(), number(5))].into();
-/// let new = Guard::new(&world).create(Write::put("orders", row), "order_id")?;
+/// let guard = Guard::new(&world);
+/// guard.send(&store, guard.create(Write::put("orders", row), "order_id")?).await?;
+///
 /// let key = [("order_id".to_owned(), text("o1"))].into();
 /// let pay = Write::update("orders", key, "SET paid = :yes").value(":yes", text("yes"));
-/// let guard = Guard::new(&world);
-/// let pay = guard.next(pay, 1)?;
-/// # let _kept = (&new, &guard);
-/// # let put = Guard::new(&world);
-/// # let row = [("order_id".to_owned(), text("o1")), ("total".to_owned(), number(5))].into();
-/// # put.send(&store, put.create(Write::put("orders", row), "order_id")?).await?;
-/// assert_eq!(guard.send(&store, pay.clone()).await?, Guarded::Done);
+/// let (ours, theirs) = (Guard::new(&world), Guard::new(&world));
+/// let (our_write, their_write) = (ours.next(pay.clone(), 1)?, theirs.next(pay, 1)?);
+/// assert_eq!(ours.send(&store, our_write.clone()).await?, Guarded::Done);
 /// // The same write again, as after a lost answer, knows itself; another one of the same version is lost.
-/// assert_eq!(guard.send(&store, pay.clone()).await?, Guarded::Done);
+/// assert_eq!(ours.send(&store, our_write).await?, Guarded::Done);
+/// assert!(matches!(theirs.send(&store, their_write).await?, Guarded::Lost(Some(_))));
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "memory"))]

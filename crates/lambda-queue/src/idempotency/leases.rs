@@ -4,9 +4,7 @@ use crate::ports::store::{Item, Reason, Store, StoreError, Value, Write, Written
 use crate::{Clock, Failure, Ids};
 
 use super::lease::{Claimed, EffectKey, EffectRecords, Ended, Lease, Receipt};
-use super::record::{
-    COMPLETED, FREE, IN_PROGRESS, OWNED, SKIPPED, Stored, delete, is_owner, lease_of, update,
-};
+use super::record::{COMPLETED, FREE, IN_PROGRESS, OWNED, SKIPPED, Stored, delete, is_owner, lease_of, update};
 
 /// How often a write is sent whose answers are lost, before the caller hears of it.
 const TRIES: u32 = 3;
@@ -301,12 +299,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     }
 
     /// Completes a lease in a write of its own.
-    pub async fn complete(
-        &self,
-        lease: &Lease,
-        result: Option<&str>,
-        receipt: Receipt,
-    ) -> Result<Ended, StoreError> {
+    pub async fn complete(&self, lease: &Lease, result: Option<&str>, receipt: Receipt) -> Result<Ended, StoreError> {
         self.end(lease, self.completion(lease, result, receipt)).await
     }
 
@@ -403,8 +396,7 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> EffectRecords for Leases<'_, S, W> 
             (":owner", text(lease.owner.as_str())),
             (":in_progress", text(IN_PROGRESS)),
         ];
-        let write =
-            update(self.table, &lease.key.record, "SET #status = :free, #attempts = :attempts", OWNED, values);
+        let write = update(self.table, &lease.key.record, "SET #status = :free, #attempts = :attempts", OWNED, values);
         match self.send(write).await? {
             Written::Done(_) => Ok(()),
             Written::Refused(Some(record)) if is_owner(&record, &lease.owner) => Ok(()),

@@ -46,9 +46,7 @@ pub use error::IdempotencyError;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use guard::{Guard, GuardError, Guarded};
 pub use key::{KEY_BYTES, KEY_PARTS, Key, KeyError, Namespace};
-pub use lease::{
-    Claimed, EffectKey, EffectRecords, Ended, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS, Receipt,
-};
+pub use lease::{Claimed, EffectKey, EffectRecords, Ended, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS, Receipt};
 pub use leases::Leases;
 pub use record::Stored;
 pub use settings::{OFF_SWITCH, Oversize, RESULT_BYTES, ReplayHook, Settings};

@@ -69,7 +69,10 @@ impl Settings {
 
     /// Every replayed result goes through this.
     #[must_use]
-    pub fn on_replay(mut self, hook: impl Fn(Value, &Stored) -> Result<Value, Failure> + Send + Sync + 'static) -> Self {
+    pub fn on_replay(
+        mut self,
+        hook: impl Fn(Value, &Stored) -> Result<Value, Failure> + Send + Sync + 'static,
+    ) -> Self {
         self.on_replay = Some(Box::new(hook));
         self
     }
@@ -114,8 +117,15 @@ mod tests {
     #[test]
     fn only_a_clear_yes_switches_it_off() {
         for (value, expected) in [
-            (None, false), (Some(""), false), (Some("0"), false), (Some("false"), false), (Some("off"), false),
-            (Some("1"), true), (Some("TRUE"), true), (Some(" yes "), true), (Some("on"), true),
+            (None, false),
+            (Some(""), false),
+            (Some("0"), false),
+            (Some("false"), false),
+            (Some("off"), false),
+            (Some("1"), true),
+            (Some("TRUE"), true),
+            (Some(" yes "), true),
+            (Some("on"), true),
         ] {
             assert_eq!(is_off(value), expected, "{value:?}");
         }

@@ -32,12 +32,7 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'_, S, W> {
     ///
     /// One call; twice the write units of each item, the record's 2 a KiB. A transaction that meets another one, or whose
     /// answer is lost, is tried again at once, up to five times; it knows itself by the owner in the record.
-    pub async fn apply<T>(
-        &self,
-        call: Call<'_>,
-        value: T,
-        writes: Vec<Write>,
-    ) -> Result<Applied<T>, IdempotencyError>
+    pub async fn apply<T>(&self, call: Call<'_>, value: T, writes: Vec<Write>) -> Result<Applied<T>, IdempotencyError>
     where
         T: Serialize + DeserializeOwned,
     {
