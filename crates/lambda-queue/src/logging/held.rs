@@ -122,12 +122,23 @@ impl Held {
         inner.bytes = 0;
     }
 
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().lines.is_empty()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_is_freed_at_the_end_and_takes_nothing_afterwards() {
+        let held = Held::new(false, 10, 1_000);
+        assert_eq!(held.fate(), Fate::Hold);
+        held.push(0, b"line");
+        assert_eq!(held.lock().lines.len(), 1);
+        held.end();
+        held.push(0, b"line");
+        assert_eq!((held.lock().lines.capacity(), held.lock().bytes, held.fate()), (0, 0, Fate::Drop));
     }
 }

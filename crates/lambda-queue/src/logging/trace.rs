@@ -18,7 +18,7 @@ impl Remote {
     pub(crate) fn traceparent(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
         let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let whole = version == "00" && parts.next().is_none() || version != "00";
+        let whole = version != "00" || parts.next().is_none();
         let valid = hex(version, 2) && version != "ff" && hex(flags, 2) && whole;
         let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
         Self::new(trace_id.to_owned(), span_id.to_owned(), sampled).filter(|_| valid)
