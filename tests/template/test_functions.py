@@ -8,7 +8,7 @@ import pytest
 from capabilities import QUEUE
 from stack_model import PROD, ROOT, Stack
 
-EVERY = {"STAGE", "LOG_LEVEL", "SERVICE_NAME"}
+EVERY = {"STAGE", "LOG_LEVEL", "SERVICE_NAME", "LAMBDA_QUEUE_METRICS_NAMESPACE"}
 TIMEOUT = {
     "accept-order": 25,
     "validate-order": 15,
@@ -36,6 +36,7 @@ def test_every_function_knows_its_stage_level_and_service(prod: Stack) -> None:
         variables = function["Environment"]["Variables"]
         assert (variables["STAGE"], variables["SERVICE_NAME"]) == ("prod", "orderflow"), name
         assert variables["LOG_LEVEL"] == "info", name
+        assert variables["LAMBDA_QUEUE_METRICS_NAMESPACE"] == "Orderflow", name
 
 
 def test_the_prefix_and_a_queues_short_name_make_its_address(prod: Stack) -> None:

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 
-use lambda_queue::envelope::{Envelope, rfc3339};
+use lambda_queue::envelope::Envelope;
 use order::{EventKind, Order, OrderId, State, TimelineEntry};
 use serde::{Deserialize, Serialize};
 
+use crate::message::span_of;
 use crate::{SOURCE, StoreError};
 
 /// The payload of an order event: what other teams may know. No customer data.
@@ -73,33 +74,26 @@ impl Publication {
     fn rendered(order: &Order, entry: &TimelineEntry) -> Self {
         let present = entry.version == order.version;
         let kind = format!("orderflow.order.{}.v1", entry.event.name());
-        let event = Event {
-            specversion: "1.0".to_owned(),
-            id: entry.event_id(order.order_id).to_string(),
-            source: SOURCE.to_owned(),
-            kind: kind.clone(),
-            subject: order.order_id.to_string(),
-            time: rfc3339(entry.at_ms),
-            dataschema: Some("urn:orderflow:order-event:v1".to_owned()),
-            datacontenttype: "application/json".to_owned(),
-            data: EventData {
-                order_id: order.order_id,
-                version: entry.version,
-                event: Some(entry.event),
-                state: present.then_some(order.state),
-                total_minor: order.total.map(|total| total.amount_minor),
-                currency: Some(order.currency.code().to_owned()),
-                reason: order.reason.as_ref().and_then(|reason| {
-                    serde_json::to_value(reason.code).ok().and_then(|code| code.as_str().map(str::to_owned))
-                }),
-                refunds_minor: order.refunds_minor(),
-            },
-            traceparent: order.traceparent.clone(),
-            correlationid: Some(order.order_id.to_string()),
-            causationid: None,
-            lane: Some(order.lane.name().to_owned()),
-            tenant: Some(order.tenant.as_str().to_owned()),
+        let data = EventData {
+            order_id: order.order_id,
+            version: entry.version,
+            event: Some(entry.event),
+            state: present.then_some(order.state),
+            total_minor: order.total.map(|total| total.amount_minor),
+            currency: Some(order.currency.code().to_owned()),
+            reason: order.reason.as_ref().and_then(|reason| {
+                serde_json::to_value(reason.code).ok().and_then(|code| code.as_str().map(str::to_owned))
+            }),
+            refunds_minor: order.refunds_minor(),
         };
+        let mut event = Event::new(entry.event_id(order.order_id).to_string(), SOURCE, kind.clone(), data)
+            .subject(order.order_id.to_string())
+            .at(entry.at_ms)
+            .schema("urn:orderflow:order-event:v1")
+            .correlation(order.order_id.to_string())
+            .lane(order.lane.name())
+            .tenant(order.tenant.as_str());
+        event.traceparent = span_of(order, &event.id);
         Self {
             order_id: order.order_id.to_string(),
             version: entry.version,

@@ -1,6 +1,6 @@
 //! Command messages: they say "look at this order", never what is in it.
 
-use lambda_queue::envelope::{Envelope, rfc3339, split_version};
+use lambda_queue::envelope::{Data, Envelope, TraceParent, VersionError, Versions, split_version};
 use lambda_queue::{Failure, Outgoing};
 use order::{Command, Lane, Order, OrderId, Step};
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,6 @@ use serde::{Deserialize, Serialize};
 pub const SOURCE: &str = "orderflow";
 /// The version of command messages that this program writes, and the newest it reads.
 const VERSION: u32 = 1;
-/// A newer message waits this long for a newer program, milliseconds.
-const NEWER_WAITS_MS: u64 = 60_000;
-/// And this often.
-const NEWER_RECEIVES: u32 = 10;
 
 /// The payload of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,25 +37,21 @@ pub fn queue_name(step: Step, lane: Lane) -> String {
     crate::orders::lane_queue(step, lane)
 }
 
-/// The message for what a row owes, or `None` where nothing is. The same row always makes the same message id.
+/// The message for what a row owes, or `None` where nothing is. The same row always makes the same message id, and under
+/// it the same span of the order's trace. Without a causation from outside, the cause is the event that made this version.
 pub fn command_message(order: &Order, causation: Option<&str>, now_ms: u64) -> Option<Outgoing> {
     let command = order.next_command()?;
-    let envelope = Envelope {
-        specversion: "1.0".to_owned(),
-        id: command.message_id(order.order_id, order.version).to_string(),
-        source: SOURCE.to_owned(),
-        kind: format!("orderflow.{}.v{VERSION}", command.name()),
-        subject: order.order_id.to_string(),
-        time: rfc3339(now_ms),
-        dataschema: Some(format!("urn:orderflow:{}:v{VERSION}", command.name())),
-        datacontenttype: "application/json".to_owned(),
-        data: CommandData { order_id: order.order_id, version: order.version },
-        traceparent: order.traceparent.clone(),
-        correlationid: Some(order.order_id.to_string()),
-        causationid: causation.map(str::to_owned),
-        lane: Some(order.lane.name().to_owned()),
-        tenant: Some(order.tenant.as_str().to_owned()),
-    };
+    let id = command.message_id(order.order_id, order.version).to_string();
+    let data = CommandData { order_id: order.order_id, version: order.version };
+    let mut envelope = Envelope::new(id, SOURCE, format!("orderflow.{}.v{VERSION}", command.name()), data)
+        .subject(order.order_id.to_string())
+        .at(now_ms)
+        .schema(format!("urn:orderflow:{}:v{VERSION}", command.name()))
+        .correlation(order.order_id.to_string())
+        .lane(order.lane.name())
+        .tenant(order.tenant.as_str());
+    envelope.traceparent = span_of(order, &envelope.id);
+    envelope.causationid = causation.map(str::to_owned).or_else(|| cause_of(order));
     Some(Outgoing {
         queue: queue_name(command.step(), order.lane),
         body: serde_json::json!(envelope).to_string(),
@@ -69,36 +61,36 @@ pub fn command_message(order: &Order, causation: Option<&str>, now_ms: u64) -> O
     })
 }
 
+/// The span that a message of this id has in the order's trace. A trace context that cannot be read is left out.
+pub(crate) fn span_of(order: &Order, message_id: &str) -> Option<String> {
+    let parent: TraceParent = order.traceparent.as_ref()?.parse().ok()?;
+    Some(parent.child_of(message_id).to_string())
+}
+
+/// The event that made the row's version.
+fn cause_of(order: &Order) -> Option<String> {
+    let event = order.last_event().filter(|event| event.version == order.version)?;
+    Some(event.event_id(order.order_id).to_string())
+}
+
 /// Reads a command. What can never be one is poison; one of a newer version waits for a newer program.
 pub fn parse_command(body: &str, step: Step, receive_count: u32, now_ms: u64) -> Result<CommandMessage, Failure> {
     let poison = |reason: String| Failure::Poison { reason };
-    // serde's messages may quote the body; its category does not.
-    let envelope: Envelope<serde_json::Value> = serde_json::from_str(body).map_err(|error| {
-        poison(format!("not a CloudEvent ({:?} error at column {})", error.classify(), error.column()))
-    })?;
-    if envelope.specversion != "1.0" {
-        return Err(poison("not CloudEvents 1.0".to_owned()));
-    }
-    let known = split_version(&envelope.kind).and_then(|(name, version)| {
+    let message = Envelope::<Data>::parse(body)?;
+    let known = split_version(&message.kind).and_then(|(name, _)| {
         let command: Command = name.strip_prefix("orderflow.")?.parse().ok()?;
-        (command.step() == step).then_some((command, version))
+        (command.step() == step).then_some((command, name))
     });
-    let (command, version) =
-        known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&envelope.kind))))?;
-    if version > VERSION {
-        return Err(if receive_count < NEWER_RECEIVES {
-            let why = format!("version {version} is newer than this program");
-            Failure::Defer { until_ms: now_ms.saturating_add(NEWER_WAITS_MS), why }
-        } else {
-            poison(format!("version {version} of {} is not known here", command.name()))
-        });
-    }
-    let data: CommandData = serde_json::from_value(envelope.data)
-        .map_err(|error| poison(format!("no order and version in the data ({:?} error)", error.classify())))?;
-    if envelope.subject != data.order_id.to_string() {
+    let (command, name) =
+        known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&message.kind))))?;
+    let versions = Versions::new().takes(name, VERSION);
+    let message =
+        versions.bring_up(message).map_err(|error: VersionError| error.into_failure(receive_count, now_ms))?;
+    let message: Envelope<CommandData> = message.typed()?;
+    if message.subject != Some(message.data.order_id.to_string()) {
         return Err(poison("subject and data name different orders".to_owned()));
     }
-    Ok(CommandMessage { id: envelope.id, command, data, traceparent: envelope.traceparent })
+    Ok(CommandMessage { id: message.id, command, data: message.data, traceparent: message.traceparent })
 }
 
 fn shortened(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, header};
 use lambda_queue::Ids;
+use lambda_queue::envelope::TraceParent;
 use order::IdempotencyKey;
 
 use crate::problem::{Code, Problem};
@@ -68,32 +69,16 @@ pub fn prefer_wait(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-/// The caller's trace context, or a new one where there is none that can be read.
+/// The caller's trace context, or a new one where there is none that can be read. Of a later version than 00 it keeps
+/// what version 00 knows.
 ///
 /// Source: <https://www.w3.org/TR/trace-context/#traceparent-header>
 pub fn traceparent(headers: &HeaderMap, ids: &impl Ids) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    given.filter(|text| is_traceparent(text)).map_or_else(
-        || {
-            // The random half of a UUIDv7 is its last.
-            let span = ids.fresh().as_u64_pair().1;
-            format!("00-{}-{span:016x}-01", ids.fresh().simple())
-        },
-        str::to_owned,
-    )
-}
-
-fn is_traceparent(text: &str) -> bool {
-    let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let some = |part: &str| part.bytes().any(|byte| byte != b'0');
-    let mut parts = text.split('-');
-    let known = parts.next() == Some("00");
-    let trace = parts.next().is_some_and(|part| hex(part, 32) && some(part));
-    let span = parts.next().is_some_and(|part| hex(part, 16) && some(part));
-    let flags = parts.next().is_some_and(|part| hex(part, 2));
-    known && trace && span && flags && parts.next().is_none()
+    let mut given = headers.get_all("traceparent").iter();
+    // Two of them are none: nobody can tell which is the caller's.
+    let one = given.next().and_then(|value| value.to_str().ok()).filter(|_| given.next().is_none());
+    let parent: Option<TraceParent> = one.and_then(|text| text.parse().ok());
+    parent.unwrap_or_else(|| TraceParent::begin(ids)).to_string()
 }
 
 /// The caller's `X-Request-Id`, if it can be given back as it is.
@@ -157,19 +142,26 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_traceparent_of_version_0_is_taken() {
+    fn one_readable_traceparent_is_taken_and_any_other_is_replaced() {
+        struct Fixed;
+        impl Ids for Fixed {
+            fn fresh(&self) -> uuid::Uuid {
+                uuid::Uuid::from_u128(0x0193_5a00_0000_7000_8000_0000_0000_0001)
+            }
+        }
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert!(is_traceparent(good));
-        for bad in [
-            "",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what.the.future.brings";
+        let fresh = "00-01935a00000070008000000000000001-8000000000000001-01";
+        for (given, taken) in [
+            (&[good][..], good),
+            (&[later], good),
+            (&[], fresh),
+            (&["00-00000000000000000000000000000000-00f067aa0ba902b7-01"], fresh),
+            (&["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], fresh),
+            (&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"], fresh),
+            (&[good, good], fresh),
         ] {
-            assert!(!is_traceparent(bad), "{bad}");
+            assert_eq!(traceparent(&with("traceparent", given), &Fixed), taken, "{given:?}");
         }
     }
 

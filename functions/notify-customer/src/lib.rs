@@ -1,7 +1,7 @@
 //! Mails the customer the story of an order, in order, each mail at most once. Consumes order events from
 //! `notify.fifo`, emits mail.
 
-use lambda_queue::envelope::split_version;
+use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
 use lambda_queue::{Clock, Done, Failure, Record};
 use ports::{ClaimOnce, Event, LoadOrder, Mail, Once, ProviderError, SendMail};
 
@@ -9,6 +9,8 @@ use ports::{ClaimOnce, Event, LoadOrder, Mail, Once, ProviderError, SendMail};
 pub trait Ports: LoadOrder + ClaimOnce + SendMail + Clock {}
 impl<P: LoadOrder + ClaimOnce + SendMail + Clock> Ports for P {}
 
+/// The version of order events that this program reads.
+const VERSION: u32 = 1;
 /// The longest that a claim and its mail may take, milliseconds.
 const CLAIM_AND_SEND_MS: u64 = 5_000;
 
@@ -20,7 +22,7 @@ pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
 /// At most once: the claim `mail#<order>#<version>` goes before the mail and comes back only where the service surely
 /// did not take it. A mail whose answer was lost is never sent again.
 pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Result<Done, Failure> {
-    let event = parse(&record.body)?;
+    let event = parse(record, ports.now_ms())?;
     let Some(kind) = event.data.event else { return Ok(Done::already()) };
     let Some(order) = ports.load_order(event.data.order_id).await? else {
         return Err(Failure::Poison { reason: "no such order".to_owned() });
@@ -61,16 +63,15 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     }
 }
 
-fn parse(body: &str) -> Result<Event, Failure> {
-    let poison = |reason: String| Failure::Poison { reason };
-    let event: Event = serde_json::from_str(body).map_err(|error| {
-        poison(format!("not an order event ({:?} error at column {})", error.classify(), error.column()))
-    })?;
-    match split_version(&event.kind) {
-        Some((name, 1)) if name.starts_with("orderflow.order.") => Ok(event),
-        Some((name, version)) if name.starts_with("orderflow.order.") => {
-            Err(poison(format!("version {version} of an order event is not known here")))
-        }
-        Some(_) | None => Err(poison("not an order event".to_owned())),
-    }
+/// Reads an order event. A newer version waits for a newer program, as commands do.
+fn parse(record: &Record, now_ms: u64) -> Result<Event, Failure> {
+    let poison = |reason: &str| Failure::Poison { reason: reason.to_owned() };
+    let event = Envelope::<Data>::parse(&record.body)?;
+    let name = match split_version(&event.kind) {
+        Some((name, _)) if name.starts_with("orderflow.order.") => name.to_owned(),
+        Some(_) | None => return Err(poison("not an order event")),
+    };
+    let versions = Versions::new().takes(name, VERSION);
+    let event = versions.bring_up(event).map_err(|error| error.into_failure(record.context.receive_count, now_ms))?;
+    Ok(event.typed()?)
 }

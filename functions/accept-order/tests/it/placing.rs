@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use lambda_queue::envelope::TraceParent;
 use order::{Lane, Outcome, Reason, ReasonCode, State};
 use ports::{Clock as _, StoreError};
 use serde_json::{Value, json};
@@ -36,7 +37,12 @@ async fn an_order_is_accepted_and_its_first_command_leaves() {
     let message: Value = serde_json::from_str(&sent[0].body).unwrap();
     assert_eq!(message["type"], "orderflow.order.validate.v1");
     assert_eq!(message["data"], json!({"order_id": row.order_id.to_string(), "version": 1}));
-    assert_eq!(message["traceparent"], trace);
+    // A span of its own in the caller's trace, and the event that it follows from.
+    let span = trace.parse::<TraceParent>().unwrap().child_of(message["id"].as_str().unwrap()).to_string();
+    assert_ne!(span, trace);
+    assert_eq!(message["traceparent"], span);
+    let accepted = row.last_event().unwrap().event_id(row.order_id);
+    assert_eq!(message["causationid"], accepted.to_string());
 }
 
 #[tokio::test]
