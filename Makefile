@@ -128,7 +128,6 @@ BENCH_PACKAGES := -p bench $(addprefix -p ,$(FUNCTIONS))
 
 .PHONY: bench
 bench: $(BENCH_PYTHON) $(BENCH_TYPESCRIPT) ## lambda-queue beside Powertools and a bare handler; sizes and starts of the functions
-	@command -v java >/dev/null || { echo "error: DynamoDB Local needs Java 17 or newer" >&2; exit 1; }
 	@cargo build --locked --release $(CARGO_QUIET) $(BENCH_PACKAGES) --bins
 	@target/$(HOST)/release/bench $(BENCH_ARGS)
 
@@ -143,7 +142,7 @@ $(BENCH_PYTHON): bench/requirements.txt
 # Scripts of packages are not run: none of these needs one.
 $(BENCH_TYPESCRIPT):
 	@command -v npm >/dev/null || { echo "error: npm is missing; Node 20 or newer is needed" >&2; exit 1; }
-	@echo "installing Powertools for AWS Lambda (TypeScript) and DynamoDB Local into $(BENCH)"
+	@echo "installing Powertools for AWS Lambda (TypeScript) into $(BENCH)"
 	@mkdir -p $(BENCH)/typescript
 	@rm -rf $(BENCH)/typescript/src
 	@cp -R bench/typescript/. $(BENCH)/typescript/

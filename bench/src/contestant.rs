@@ -82,6 +82,8 @@ pub fn launch(contestant: Contestant, program: Program, places: &Places, dynamod
         }
         Contestant::Floor => {
             env.push(("IDEMPOTENCY_TABLE".to_owned(), FLOOR_TABLE.to_owned()));
+            // The runtime's own subscriber writes JSON where Lambda's logging controls say so.
+            env.push(("AWS_LAMBDA_LOG_FORMAT".to_owned(), "JSON".to_owned()));
             vec![path(&places.binaries.join("bench-floor")), program.name().to_owned()]
         }
         Contestant::PowertoolsPython => {

@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     say("one record of ten panics, the other nine are answered");
     panics::check(&places).await?;
-    let dynamodb = DynamoDb::start(&places.installed.join("typescript"), &places.out).await?;
+    let dynamodb = DynamoDb::start().await?;
     let mut measured = Measured::default();
     let rounds = arguments.rounds;
 
@@ -111,7 +111,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         say("the order system's functions");
         measured.functions = functions::measure(&places, arguments.starts).await?;
     }
-    dynamodb.stop().await?;
+    drop(dynamodb);
 
     measured.write(&places.out, &machine(&places).await)?;
     println!("{}", measured.tables());
