@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lambda_queue::batch::{AfterPoison, Event};
 use lambda_queue::{Answer, Batch, Clock, Done, Failure, Record};
 
+mod messages;
 mod ports;
 
 async fn tell(record: Arc<Record>) -> Answer {
@@ -22,7 +23,7 @@ async fn tell(record: Arc<Record>) -> Answer {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ports = ports::InMemory::default();
     let batch = Batch::new("tell", &ports).dead_letters("stories-dlq.fifo").after_poison(AfterPoison::Skip).quiet();
-    let event = ports::event(
+    let event = messages::event(
         "arn:aws:sqs:us-east-1:000000000000:stories.fifo",
         ports.now_ms(),
         &[

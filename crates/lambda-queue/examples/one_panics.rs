@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use lambda_queue::batch::Event;
 use lambda_queue::{Batch, Clock, Done};
 
+mod messages;
 mod ports;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,7 +16,7 @@ async fn main() -> ExitCode {
     let ports = ports::InMemory::default();
     let ids = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
     let messages = ids.map(|id| (id, None, if id == "4" { "[]" } else { "[1]" }));
-    let event = ports::event("arn:aws:sqs:us-east-1:000000000000:work", ports.now_ms(), &messages);
+    let event = messages::event("arn:aws:sqs:us-east-1:000000000000:work", ports.now_ms(), &messages);
     let Ok(event) = serde_json::from_value::<Event>(event) else { return ExitCode::FAILURE };
     let answer = Batch::new("one_panics", &ports)
         .quiet()

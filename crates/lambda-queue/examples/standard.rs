@@ -11,6 +11,7 @@ use lambda_queue::batch::{Event, json};
 use lambda_queue::{Answer, Batch, Clock, Done, Failure, Outgoing, Record};
 use serde::Deserialize;
 
+mod messages;
 mod ports;
 
 #[derive(Deserialize)]
@@ -37,7 +38,7 @@ async fn greet(greeting: Greeting, record: Arc<Record>) -> Answer {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ports = ports::InMemory::default();
     let batch = Batch::new("greet", &ports).dead_letters("greetings-dlq");
-    let event = ports::event(
+    let event = messages::event(
         "arn:aws:sqs:us-east-1:000000000000:greetings",
         ports.now_ms(),
         &[

@@ -14,7 +14,7 @@
 //!   back as failed; nothing is started any more.
 //!
 //! An invocation keeps nothing for the next one: all its state lives in [`Batch::run`], so invocations may run side by
-//! side in one process. The loop is one task ([`drive`]): nothing of it is shared.
+//! side in one process. The loop is one task (`drive.rs`): nothing of it is shared.
 //!
 //! Delivery: at least once, as SQS has it; [`delivery`] makes at most once or effectively once of it.
 //!
@@ -39,6 +39,8 @@ mod lines;
 mod observe;
 mod owed;
 mod plan;
+mod policy;
+mod read;
 mod record;
 mod settle;
 pub mod stream;
@@ -47,83 +49,15 @@ mod typed;
 use drive::{Ended, Rules, Sent, Times, drive, in_ms};
 use owed::Sending;
 use plan::{Free, Lines as Groups};
+use policy::ANSWER_MS;
 use record::{Slot, slots};
 
 pub use event::{Attribute, Event, Message, NotSqs};
 pub use lines::Lines;
 pub use observe::{Failed, Finished, Observer, Summary};
+pub use policy::{AfterPoison, AllFailed, BatchError, Deferral, Invocation, KEPT_MS, NEAR};
 pub use record::{Record, RecordContext};
 pub use typed::{Json, json};
-
-/// Kept of every invocation for sends, visibility changes and the answer, milliseconds.
-pub const KEPT_MS: u64 = 2_000;
-/// Of the kept time, kept for the answer itself, milliseconds.
-const ANSWER_MS: u64 = 200;
-/// A deferral is near the queue's `maxReceiveCount` with this many receives left.
-pub const NEAR: u32 = 5;
-
-/// The invocation that brought the batch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Invocation {
-    /// Lambda's request id.
-    pub request_id: String,
-    /// UTC milliseconds.
-    pub deadline_ms: u64,
-    /// Whether it is the process's first.
-    pub cold_start: bool,
-}
-
-/// The invocation has to fail: nothing is deleted, the whole batch comes back.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BatchError {
-    /// A record has no messageId, so no answer could name it.
-    #[error("record {position} of the event has no messageId: the batch cannot be answered per record")]
-    NoMessageId {
-        /// Its place in the event.
-        position: usize,
-    },
-    /// A stream record has no sequence number, so there is nothing to restart at.
-    #[error("record {position} of the stream event has no sequence number: the batch cannot be answered in part")]
-    NoSequenceNumber {
-        /// Its place in the event.
-        position: usize,
-    },
-    /// Every record failed, and the policy is [`AllFailed::Fail`].
-    #[error("all {} records failed: {}", .failed_ids.len(), .failed_ids.join(", "))]
-    AllFailed {
-        /// The answer that was not given.
-        failed_ids: Vec<String>,
-    },
-}
-
-/// Whether a FIFO group goes on past a head that was dead-lettered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum AfterPoison {
-    /// It goes on: the head is settled.
-    #[default]
-    Skip,
-    /// It stops; what follows comes back, and goes on then without the head.
-    Stop,
-}
-
-/// What is answered when every record of a batch failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum AllFailed {
-    /// The list, as always. Lambda keeps its pace.
-    #[default]
-    Answer,
-    /// An error ([`BatchError::AllFailed`]): Lambda slows its polling down.
-    Fail,
-}
-
-/// What the hook for deferrals did with one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Deferral {
-    /// Nothing: it goes back to its queue as any deferral does.
-    Left,
-    /// It sees to it that the work is done later: the record is acknowledged.
-    TakenOver,
-}
 
 type DeferralHook<'a> = dyn Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a;
 
@@ -204,10 +138,12 @@ impl<'a, P> Batch<'a, P> {
     /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
     /// in the kept time; one that panics, or does not end in time, has left the record.
     #[must_use]
-    pub fn on_deferral<F>(mut self, max_receive_count: u32, hook: F) -> Self
+    pub fn on_deferral<F, W>(mut self, max_receive_count: u32, hook: F) -> Self
     where
-        F: Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a,
+        F: Fn(Arc<Record>, Failure) -> W + Send + Sync + 'a,
+        W: Future<Output = Deferral> + Send + 'a,
     {
+        let hook = move |record, failure| -> BoxFuture<'a, Deferral> { Box::pin(hook(record, failure)) };
         self.on_deferral = Some(OnDeferral { max_receive_count, hook: Box::new(hook) });
         self
     }

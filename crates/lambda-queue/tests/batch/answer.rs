@@ -57,7 +57,10 @@ impl Drop for PanicsInItsEnd {
 #[tokio::test(start_paused = true)]
 async fn a_panic_before_the_future_or_in_its_end_is_its_records_own_too() {
     let world = World::default();
-    let event = event(STANDARD, &[("1", "before", ""), ("2", "fine", ""), ("3", "in a hang's end", ""), ("4", "in its end", "")]);
+    let event = event(
+        STANDARD,
+        &[("1", "before", ""), ("2", "fine", ""), ("3", "in a hang's end", ""), ("4", "in its end", "")],
+    );
     let answer = failed_of(&batch(&world), event, |record| {
         assert_ne!(record.body, "before", "before the future");
         async move {

@@ -7,9 +7,17 @@ use crate::support::*;
 
 #[test]
 fn what_is_no_sqs_event_is_refused_and_not_quoted() {
-    for text in [r#"{}"#, r#"{"Records":null}"#, r#"{"Records":"secret"}"#, r#"{"records":[]}"#, "[]", "null", "secret",
-        r#"{"Records":["secret"]}"#, ""]
-    {
+    for text in [
+        r#"{}"#,
+        r#"{"Records":null}"#,
+        r#"{"Records":"secret"}"#,
+        r#"{"records":[]}"#,
+        "[]",
+        "null",
+        "secret",
+        r#"{"Records":["secret"]}"#,
+        "",
+    ] {
         let error = Event::from_json(text).unwrap_err().to_string();
         assert!(error.starts_with("not an SQS event") && !error.contains("secret"), "{error}");
         assert!(serde_json::from_str::<Event>(text).is_err());

@@ -35,7 +35,8 @@ impl Observer for Watcher {
 async fn observers_are_told_of_every_end_and_of_the_invocation() {
     let world = World::default();
     let watcher = Arc::new(Watcher::default());
-    let records = [("1", "fine", "a"), ("2", "poison", "b"), ("3", "busy", "c"), ("4", "fine", "c"), ("5", "panic", "d")];
+    let records =
+        [("1", "fine", "a"), ("2", "poison", "b"), ("3", "busy", "c"), ("4", "fine", "c"), ("5", "panic", "d")];
     let batch = batch(&world).observe(Arc::clone(&watcher) as Arc<dyn Observer>);
     let answer = failed_of(&batch, event(FIFO, &records), |record| async move {
         meter::count("dynamodb");

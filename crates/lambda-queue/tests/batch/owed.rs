@@ -68,6 +68,7 @@ async fn a_ready_message_waits_half_a_second_for_company_and_not_for_the_slowest
     })
     .await;
     assert!(answer.is_empty());
-    let sent: Vec<(u64, usize)> = world.sent.lock().unwrap().iter().map(|(at, messages)| (*at, messages.len())).collect();
+    let sent: Vec<(u64, usize)> =
+        world.sent.lock().unwrap().iter().map(|(at, messages)| (*at, messages.len())).collect();
     assert_eq!(sent, [(500, 2), (5_000, 1)]);
 }

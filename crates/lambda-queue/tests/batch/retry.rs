@@ -107,11 +107,11 @@ async fn a_deferral_near_the_last_receive_is_offered_to_the_hook_which_may_take_
         })
         .collect();
     let seen = Arc::clone(&offered);
-    let hook = move |record: Arc<Record>, failure: Failure| -> futures::future::BoxFuture<'static, Deferral> {
+    let hook = move |record: Arc<Record>, failure: Failure| {
         seen.lock().unwrap().push((record.message_id.clone(), failure.name()));
         assert_ne!(record.message_id, "4", "a hook that panics");
         let left = record.message_id == "5";
-        Box::pin(async move { if left { Deferral::Left } else { Deferral::TakenOver } })
+        async move { if left { Deferral::Left } else { Deferral::TakenOver } }
     };
     let answer = failed_of(&batch(&world).on_deferral(50, hook), event_of(&records), obey).await;
     assert_eq!(answer, ["0", "3", "4", "5"]);
@@ -125,7 +125,7 @@ async fn a_deferral_near_the_last_receive_is_offered_to_the_hook_which_may_take_
 async fn a_hook_that_does_not_end_leaves_the_deferral_and_the_answer_is_in_time() {
     let world = World::default();
     let began = tokio::time::Instant::now();
-    let hook = |_, _| -> futures::future::BoxFuture<'static, Deferral> { Box::pin(std::future::pending()) };
+    let hook = |_, _| std::future::pending::<Deferral>();
     let answer = failed_of(&batch(&world).on_deferral(1, hook), event(STANDARD, &[("1", "busy", "")]), obey).await;
     assert_eq!(answer, ["1"]);
     assert!(began.elapsed().as_millis() < 15_000);

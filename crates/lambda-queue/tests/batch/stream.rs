@@ -68,7 +68,8 @@ async fn the_answer_is_the_first_unfinished_number_and_what_was_before_it_is_sti
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_failure_nothing_is_started_any_more() {
-    let (restart, begun) = run(&[("a", 1, true), ("b", 2, false), ("a", 9, true), ("c", 0, true), ("d", 0, true)], 2).await;
+    let (restart, begun) =
+        run(&[("a", 1, true), ("b", 2, false), ("a", 9, true), ("c", 0, true), ("d", 0, true)], 2).await;
     assert_eq!(restart.as_deref(), Some("00101"));
     assert_eq!(begun, ["00100", "00101", "00102"]);
 }
@@ -113,7 +114,9 @@ async fn rounds_hold_no_key_twice_and_a_round_waits_for_the_last() {
                 let numbers: Vec<String> = round.iter().map(|item| item.number.clone()).collect();
                 rounds.lock().unwrap().push(numbers.clone());
                 async move {
-                    let one = |number: &String| if Some(number.as_str()) == bad { Err(Failure::retry("no")) } else { Ok(Verdict::Done) };
+                    let one = |number: &String| {
+                        if Some(number.as_str()) == bad { Err(Failure::retry("no")) } else { Ok(Verdict::Done) }
+                    };
                     numbers.iter().map(one).collect()
                 }
             })

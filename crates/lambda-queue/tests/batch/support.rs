@@ -14,7 +14,8 @@ pub const FIFO: &str = "arn:aws:sqs:us-east-1:000000000000:work.fifo";
 pub const START_MS: u64 = 1_000_000;
 
 pub struct World {
-    began: Instant,
+    /// When the test began, by tokio.
+    pub began: Instant,
     /// Every send: when, milliseconds from the beginning, and what.
     pub sent: Mutex<Vec<(u64, Vec<Outgoing>)>>,
     /// Every call that changed visibilities.
