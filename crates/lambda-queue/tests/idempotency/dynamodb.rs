@@ -174,16 +174,16 @@ async fn every_own_write_is_recognised_after_a_lost_answer(
 
     let guard = Guard::new(world);
     let mut row = id(&name("row"));
-    row.insert("total".to_owned(), number(0));
+    row.insert("tally".to_owned(), number(0));
     proxy.drop_next(1);
     let created = guard.send(through, guard.create(Write::put("rows", row), "id").unwrap()).await;
     assert_eq!(created, Ok(Guarded::Done));
     let guard = Guard::new(world);
-    let add = Write::update("rows", id(&name("row")), "SET total = total + :one").value(":one", number(1));
+    let add = Write::update("rows", id(&name("row")), "SET tally = tally + :one").value(":one", number(1));
     proxy.drop_next(1);
     assert_eq!(guard.send(through, guard.next(add, 1).unwrap()).await, Ok(Guarded::Done));
     let row = direct.get("rows", id(&name("row")), true).await.unwrap().unwrap();
-    assert_eq!((number_of(&row, "total"), number_of(&row, "version")), (Some(1), Some(2)));
+    assert_eq!((number_of(&row, "tally"), number_of(&row, "version")), (Some(1), Some(2)));
 
     stock(direct, 5).await;
     let settings = Settings::new(TABLE, KEPT_MS);

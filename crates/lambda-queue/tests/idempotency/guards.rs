@@ -7,7 +7,7 @@ use lambda_queue::ports::store::{Item, Reason, Store as _, Transacted, Write, nu
 use super::{fault_at, setup};
 
 fn row() -> Item {
-    [("id".to_owned(), text("o1")), ("total".to_owned(), number(0))].into()
+    [("id".to_owned(), text("o1")), ("tally".to_owned(), number(0))].into()
 }
 
 fn id() -> Item {
@@ -15,7 +15,7 @@ fn id() -> Item {
 }
 
 fn add(by: u32) -> Write {
-    Write::update("rows", id(), "SET total = total + :by").value(":by", number(by))
+    Write::update("rows", id(), "SET tally = tally + :by").value(":by", number(by))
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_guarded_write_holds_against_its_version_only() {
     let Ok(Guarded::Lost(Some(row))) = other.send(&store, other.next(add(1), 1).unwrap()).await else {
         panic!("written over another version")
     };
-    assert_eq!((number_of(&row, "version"), number_of(&row, "total")), (Some(2), Some(1)));
+    assert_eq!((number_of(&row, "version"), number_of(&row, "tally")), (Some(2), Some(1)));
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_lost_answer_neither_doubles_nor_loses_the_write() {
                 assert_eq!(guard.send(&store, write).await, Ok(Guarded::Done), "{fault:?} at {at}");
             }
             let row = store.items("rows").remove(0);
-            assert_eq!((number_of(&row, "version"), number_of(&row, "total")), (Some(4), Some(3)));
+            assert_eq!((number_of(&row, "version"), number_of(&row, "tally")), (Some(4), Some(3)));
         }
     }
 }
@@ -60,7 +60,7 @@ async fn the_callers_own_condition_stays() {
     let create = Guard::new(&world);
     create.send(&store, create.create(Write::put("rows", row()), "id").unwrap()).await.unwrap();
     let guard = Guard::new(&world);
-    let write = guard.next(add(1).when("total > :least OR total > :by").value(":least", number(5)), 1).unwrap();
+    let write = guard.next(add(1).when("tally > :least OR tally > :by").value(":least", number(5)), 1).unwrap();
     assert!(matches!(guard.send(&store, write).await, Ok(Guarded::Lost(Some(_)))));
 }
 
