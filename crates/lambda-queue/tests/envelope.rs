@@ -214,7 +214,7 @@ fn what_follows_keeps_the_story_and_names_its_cause() {
 
 fn versions() -> Versions {
     let rename = |from: &'static str, to: &'static str| {
-        move |mut data: Value| {
+        move |mut data: Value| -> Result<Value, String> {
             let value = data.as_object_mut().and_then(|map| map.remove(from)).ok_or(format!("no {from}"))?;
             data[to] = value;
             Ok(data)

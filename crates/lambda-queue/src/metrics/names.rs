@@ -10,7 +10,7 @@ pub(super) const LONGEST_DIMENSION_NAME: usize = 250;
 /// Longest dimension value.
 pub(super) const LONGEST_DIMENSION_VALUE: usize = 1024;
 /// CloudWatch takes values of -2^360 to 2^360.
-const LARGEST: f64 = 2.348_542_582_773_833_3e108;
+const LARGEST: f64 = 2.348_542_582_773_833_2e108;
 
 macro_rules! units {
     ($($unit:ident $text:literal),* $(,)?) => {
@@ -22,7 +22,7 @@ macro_rules! units {
 
         impl Unit {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$unit),*];
+            pub const ALL: &'static [Self] = &[$(Self::$unit),*];
 
             /// As CloudWatch writes it.
             pub fn name(self) -> &'static str {
