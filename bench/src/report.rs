@@ -176,13 +176,8 @@ impl Measured {
     /// # Errors
     /// Where a file cannot be written.
     pub fn write(&self, out: &Path, machine: &Value) -> anyhow::Result<()> {
-        let save = |name: &str, what: &Value| {
-            let path = out.join(name);
-            let text = serde_json::to_string_pretty(what)? + "\n";
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        save("report.json", &json!(self.rows()))?;
-        save("functions.json", &json!(self.functions))?;
+        save(out, "report.json", &self.rows())?;
+        save(out, "functions.json", &self.functions)?;
         let mut samples = Vec::new();
         for work in self.works() {
             for contestant in Contestant::ALL {
@@ -201,7 +196,8 @@ impl Measured {
                 }
             }
         }
-        save("details.json", &json!({ "machine": machine, "targets": self.targets(), "samples": samples }))
+        let details = json!({ "machine": machine, "targets": self.targets(), "samples": samples });
+        save(out, "details.json", &details)
     }
 
     /// The tables, for a terminal. A figure's spread stands behind it.
@@ -255,6 +251,12 @@ impl Measured {
             format!("{} ±{:.0}%", number(figure), spread_percent(&values) / 2.0)
         }
     }
+}
+
+fn save(out: &Path, name: &str, what: &impl Serialize) -> anyhow::Result<()> {
+    let path = out.join(name);
+    let text = serde_json::to_string_pretty(what)? + "\n";
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn number(value: f64) -> String {
