@@ -122,6 +122,37 @@ WATCH_PORT ?= 9000
 up-if-down: $(STAMP) tools
 	@$(BIN)/orderflow stack status >/dev/null 2>&1 || $(BIN)/orderflow stack up --no-build $(STACK)
 
+# ---- make bench
+BENCH := .local/bench
+BENCH_PYTHON := $(BENCH)/.python-$(firstword $(shell cksum < bench/requirements.txt | tr ' ' '-'))
+BENCH_TYPESCRIPT := $(BENCH)/.typescript-$(firstword $(shell cat $(sort $(wildcard bench/typescript/*.json bench/typescript/src/*.ts)) | cksum | tr ' ' '-'))
+# Built together, so that each dependency is built once for all of them.
+BENCH_PACKAGES := -p bench $(addprefix -p ,$(FUNCTIONS))
+
+.PHONY: bench
+bench: $(BENCH_PYTHON) $(BENCH_TYPESCRIPT) ## lambda-queue beside Powertools and a bare handler; sizes and starts of the functions
+	@cargo build --locked --release $(CARGO_QUIET) $(BENCH_PACKAGES) --bins
+	@target/$(HOST)/release/bench $(BENCH_ARGS)
+
+$(BENCH_PYTHON): bench/requirements.txt
+	@echo "installing Powertools for AWS Lambda (Python) into $(BENCH)"
+	@mkdir -p $(BENCH)
+	@test -x $(BENCH)/python/bin/python || $(PYTHON) -m venv $(BENCH)/python
+	@$(BENCH)/python/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
+	@rm -f $(BENCH)/.python-*
+	@touch $@
+
+# Scripts of packages are not run: none of these needs one.
+$(BENCH_TYPESCRIPT):
+	@command -v npm >/dev/null || { echo "error: npm is missing; Node 20 or newer is needed" >&2; exit 1; }
+	@echo "installing Powertools for AWS Lambda (TypeScript) into $(BENCH)"
+	@mkdir -p $(BENCH)/typescript
+	@rm -rf $(BENCH)/typescript/src
+	@cp -R bench/typescript/. $(BENCH)/typescript/
+	@cd $(BENCH)/typescript && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error && npm run --silent check && npm run --silent build
+	@rm -f $(BENCH)/.typescript-*
+	@touch $@
+
 .PHONY: clean
 clean: down ## Stop the local stack and remove what was compiled and kept
 	@rm -rf target .local .aws-sam
