@@ -123,7 +123,9 @@ impl From<ProviderError> for Stop {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::NotRun { retry_after, why } => Self::NotRun { retry_after, why },
-            ProviderError::Unknown { why } | ProviderError::WrongState { why } => Self::InDoubt { why },
+            ProviderError::Unknown { why } | ProviderError::Failed { why } | ProviderError::WrongState { why } => {
+                Self::InDoubt { why }
+            }
             ProviderError::Refused { why } => Self::Refused { why },
         }
     }

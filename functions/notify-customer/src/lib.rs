@@ -52,7 +52,7 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
             ports.unclaim(&claim).await?;
             Err(Failure::Retry { after: retry_after, why })
         }
-        Err(ProviderError::Unknown { why }) => {
+        Err(ProviderError::Unknown { why } | ProviderError::Failed { why }) => {
             tracing::warn!(order_id = %order.order_id, event = %kind, why, "the mail may not have left; not sent again");
             Ok(Done::now(Vec::new()))
         }
