@@ -22,7 +22,7 @@ pub use flow::{
     Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, close_left_over, due, owed, park, run_effect, settle, skip,
     time_for_call, unreadable,
 };
-pub use mail::{ClaimOnce, Mail, Once, SendMail};
+pub use mail::{ClaimOnce, Mail, SendMail};
 pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
 pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,
