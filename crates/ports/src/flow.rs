@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use lambda_queue::idempotency::{Claimed, EffectKey, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
+use lambda_queue::idempotency::{Claimed, EffectKey, Ended, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
 use lambda_queue::{Clock, Done, Failure, Outgoing, RecordContext};
 use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
@@ -17,6 +17,8 @@ use crate::{
 const RACES: u32 = 6;
 /// Before the next try of a busy table, milliseconds, times the try.
 const RACE_PAUSE_MS: u64 = 20;
+/// Before an effect that was called off is skipped.
+const CALLED_OFF: Duration = Duration::from_secs(1);
 /// The longest call to a provider, milliseconds.
 pub const PROVIDER_CALL_MS: u64 = 5_000;
 
@@ -93,7 +95,8 @@ pub fn bug(bug: Bug) -> Failure {
 /// Why an effect did not come to an outcome.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It surely did not run: the lease is given back.
+    /// This attempt surely did not run. The lease is given back, or, where an earlier attempt is in doubt, ended in doubt:
+    /// what is known of this attempt says nothing about that one.
     NotRun {
         /// What the provider asked to wait.
         retry_after: Option<Duration>,
@@ -105,7 +108,14 @@ pub enum Stop {
         /// For the log.
         why: String,
     },
-    /// The request is refused and always will be, until somebody mends program or settings: given back, loudly.
+    /// A look-up proved that no attempt had the effect, and it is not wanted any more: the lease is given back, and the next
+    /// receive skips the effect for good.
+    CalledOff {
+        /// For the log.
+        why: String,
+    },
+    /// The request is refused and always will be, until somebody mends program or settings: loud. Given back, unless an
+    /// earlier attempt is in doubt: then it stays so.
     Refused {
         /// For the log.
         why: String,
@@ -204,9 +214,21 @@ where
     }
     match effect(lease.clone(), in_doubt).await {
         Ok(outcome) => commit(ports, &lease, order, &outcome, causation).await,
+        Err(Stop::NotRun { retry_after, why }) if in_doubt => {
+            if ports.leave_in_doubt(&lease).await? == Ended::LeaseLost {
+                return Err(Failure::again("the lease was taken over"));
+            }
+            // Nobody may look before that.
+            let settle = Duration::from_millis(run.settle_ms);
+            Err(Failure::Retry { after: Some(retry_after.unwrap_or_default().max(settle)), why })
+        }
         Err(Stop::NotRun { retry_after, why }) => {
             ports.free(&lease, false).await?;
             Err(Failure::Retry { after: retry_after, why })
+        }
+        Err(Stop::CalledOff { why }) => {
+            ports.free(&lease, false).await?;
+            Err(Failure::Retry { after: Some(CALLED_OFF), why })
         }
         Err(Stop::InDoubt { why }) => Err(Failure::Unknown {
             key: lease.provider_key(),
@@ -214,7 +236,9 @@ where
             why,
         }),
         Err(Stop::Refused { why }) => {
-            ports.free(&lease, true).await?;
+            if !in_doubt {
+                ports.free(&lease, true).await?;
+            }
             Err(Failure::bug(format!("the provider refuses the request: {why}")))
         }
         Err(Stop::Stuck { why }) => park_effect(ports, &lease, order, &run, &why).await,
@@ -423,18 +447,7 @@ mod tests {
 
     #[test]
     fn behind_a_worker_a_message_comes_back_soon_and_behind_a_doubt_when_it_may_be_looked_up() {
-        let waits = |live: bool, until_ms: u64| -> Vec<u64> {
-            let wait = |count: u32| {
-                let Failure::Defer { until_ms, .. } = held(10_000 + until_ms, live, 10_000, count) else {
-                    panic!("not deferred");
-                };
-                until_ms - 10_000
-            };
-            [1, 2, 3, 4, 5, 6, 7, 8, u32::MAX].map(wait).to_vec()
-        };
-        let soon = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 50_000, 50_000, 50_000];
-        assert_eq!(waits(true, 50_000), soon);
-        assert_eq!(waits(true, 500), [500; 9], "never later than the look-up");
-        assert_eq!(waits(false, 50_000), [50_000; 9]);
+        assert_eq!(held(60_000, true), Failure::busy(60_000, "another worker is at it"));
+        assert!(matches!(held(60_000, false), Failure::Defer { until_ms: 60_000, .. }));
     }
 }
