@@ -17,6 +17,8 @@ use crate::{
 const RACES: u32 = 6;
 /// Before the next try of a busy table, milliseconds, times the try.
 const RACE_PAUSE_MS: u64 = 20;
+/// Nudges without a new version before recovery opens a case and parks the order.
+pub const MAX_NUDGES: u32 = 10;
 /// Before an effect that was called off is skipped.
 const CALLED_OFF: Duration = Duration::from_secs(1);
 /// The longest call to a provider, milliseconds.
@@ -55,7 +57,8 @@ pub fn owed<P: Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Vec<
 }
 
 /// Commits an outcome that needs nothing but the row: whatever version the row has got to, the outcome is applied to it.
-pub async fn settle<P: CommitOrder + Clock>(
+/// Closes the case that the order leaves behind, as [`close_left_over`] says; without one that is no call.
+pub async fn settle<P: CommitOrder + OpenCase + Clock>(
     ports: &P,
     order: Order,
     outcome: &Outcome,
@@ -68,7 +71,10 @@ pub async fn settle<P: CommitOrder + Clock>(
             Next::Absorbed => return Ok(Done::resent(owed(ports, &before, causation))),
         };
         match ports.commit_order(&before, &after).await? {
-            Commit::Done => return Ok(Done::now(owed(ports, &after, causation))),
+            Commit::Done => {
+                close_left_over(ports, &before, &after, tried_to_park(&before)).await;
+                return Ok(Done::now(owed(ports, &after, causation)));
+            }
             Commit::Lost(row) => before = *row,
         }
     }
@@ -77,12 +83,19 @@ pub async fn settle<P: CommitOrder + Clock>(
 
 /// Ends a step that a cancel came before and that has no effect outside: one commit, on the row as it was read. A row
 /// that changed meanwhile has to be read again, as the effect may have started.
-pub async fn skip<P: CommitOrder + Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Result<Done, Failure> {
+pub async fn skip<P: CommitOrder + OpenCase + Clock>(
+    ports: &P,
+    order: &Order,
+    causation: Option<&str>,
+) -> Result<Done, Failure> {
     let Next::Changed(after) = transition(order, &Outcome::Skipped, ports.now_ms()).map_err(bug)? else {
         return Ok(Done::already());
     };
     match ports.commit_order(order, &after).await? {
-        Commit::Done => Ok(Done::now(owed(ports, &after, causation))),
+        Commit::Done => {
+            close_left_over(ports, order, &after, tried_to_park(order)).await;
+            Ok(Done::now(owed(ports, &after, causation)))
+        }
         Commit::Lost(_) => Err(Failure::again("the row changed")),
     }
 }
@@ -187,7 +200,10 @@ where
             return Ok(Done::already());
         };
         match ports.skip_effect(&run.key, &order, &after).await? {
-            Skip::Done => return Ok(Done::now(owed(ports, &after, causation))),
+            Skip::Done => {
+                close_left_over(ports, &order, &after, tried_to_park(&order)).await;
+                return Ok(Done::now(owed(ports, &after, causation)));
+            }
             Skip::Lost(_) => return Err(Failure::again("the row changed")),
             Skip::Started => {}
         }
@@ -375,6 +391,12 @@ pub async fn close_left_over<P: OpenCase>(ports: &P, before: &Order, after: &Ord
     if let Err(failure) = closed {
         tracing::warn!(order_id = %after.order_id, %failure, "a case that no parked order has may be open");
     }
+}
+
+/// Whether recovery may have begun to park the order as this row shows it: it does after so many nudges, which are counted
+/// on the row and begin anew with its next version.
+pub fn tried_to_park(order: &Order) -> bool {
+    order.nudges >= MAX_NUDGES
 }
 
 /// The namespace of case ids.
