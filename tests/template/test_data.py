@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from stack_model import Stack, walk
+from stack_model import PROD, Refused, Stack, walk
 
 TABLES = {"shop-orders", "shop-stock", "shop-idempotency", "shop-cases"}
 
@@ -96,6 +96,35 @@ def test_the_bus_keeps_its_events_for_replay(prod: Stack) -> None:
     archive, = prod.of_type("AWS::Events::Archive").values()
     assert archive["SourceArn"] == prod.attribute("EventBus", "Arn")
     assert int(archive["RetentionDays"]) == 365
+
+
+def test_effect_records_outlive_every_message_that_could_ask_for_their_effect_again(prod: Stack) -> None:
+    using = {
+        name: function["Environment"]["Variables"]
+        for name, function in prod.functions().items()
+        if "IDEMPOTENCY_TABLE" in function["Environment"]["Variables"]
+    }
+    assert using.keys() == {"process-payment", "ship-order", "notify-customer"}
+    bucket, = prod.of_type("AWS::S3::Bucket").values()
+    archived = max(
+        int(archive["RetentionDays"]) for archive in prod.of_type("AWS::Events::Archive").values()
+    )
+    expiry, = (rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule)
+    archived = max(archived, int(expiry["ExpirationInDays"]))
+    queued = max(int(queue["MessageRetentionPeriod"]) for queue in prod.queues().values()) // 86_400
+    for name, variables in using.items():
+        assert int(variables["ARCHIVE_RETENTION_DAYS"]) == archived, name
+        assert int(variables["IDEMPOTENCY_RETENTION_DAYS"]) >= archived + queued + queued, name
+
+
+def test_the_retention_that_a_function_checks_is_the_one_deployed() -> None:
+    # A template cannot add: functions refuse to start where the two do not fit (crates/platform/src/settings.rs).
+    longer = Stack(**PROD, ArchiveRetentionDays="731", IdempotencyRetentionDays="759")
+    variables = longer.functions()["notify-customer"]["Environment"]["Variables"]
+    assert (variables["ARCHIVE_RETENTION_DAYS"], variables["IDEMPOTENCY_RETENTION_DAYS"]) == ("731", "759")
+    assert longer.template["Parameters"]["IdempotencyRetentionDays"]["MinValue"] == 1 + 28
+    with pytest.raises(Refused):
+        Stack(**PROD, IdempotencyRetentionDays="28")
 
 
 def test_a_providers_key_is_nowhere_but_in_its_secret(prod: Stack) -> None:

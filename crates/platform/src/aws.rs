@@ -26,6 +26,14 @@ pub enum StartError {
     /// The template did not give it what it needs.
     #[error("the environment variable {0} is not set")]
     Missing(&'static str),
+    /// What the template gave it cannot be worked with.
+    #[error("the environment variable {name} is refused: {why}")]
+    Invalid {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        why: String,
+    },
     /// A secret could not be read.
     #[error("the secret {arn} could not be read: {why}")]
     Secret {
@@ -60,7 +68,8 @@ impl Aws {
         for name in needs {
             setting(name)?;
         }
-        Ok(Self::with(sdk_config().await, Names::from_env()))
+        let names = Names::from_env()?;
+        Ok(Self::with(sdk_config().await, names))
     }
 
     /// For a tool: an SDK configuration and names of its own.

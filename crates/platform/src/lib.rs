@@ -25,7 +25,7 @@ use ports::{SendCommands, StoreError};
 use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
-pub use settings::{Names, setting};
+pub use settings::{Names, Retention, setting};
 
 /// What a platform stands on.
 pub trait Backend: Store + Queue + Clock + Random + Ids + Send + Sync {}

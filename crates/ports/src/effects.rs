@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use lambda_queue::idempotency::{EffectKey, EffectRecords, Lease};
+use lambda_queue::idempotency::{EffectKey, EffectRecords, Ended, Lease};
 use order::Order;
 
 use crate::StoreError;
@@ -40,6 +40,10 @@ pub enum Skip {
 
 /// Effect records and what joins them to orders. `idempotency`: GetItem, UpdateItem; `orders`: UpdateItem.
 pub trait Effects: EffectRecords {
+    /// Ends the lease and leaves the effect in doubt: this attempt surely had no effect, but nobody knows of an earlier one.
+    /// The attempt does not count; whoever comes next looks first, once the provider's settle time has passed.
+    fn leave_in_doubt(&self, lease: &Lease) -> impl Future<Output = Result<Ended, StoreError>> + Send;
+
     /// Ends the lease and writes the row's next version: one transaction, conditional on owner and version.
     fn commit_effect(
         &self,

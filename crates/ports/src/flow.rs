@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use lambda_queue::idempotency::{Claimed, EffectKey, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
+use lambda_queue::idempotency::{Claimed, EffectKey, Ended, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
 use lambda_queue::{Clock, Done, Failure, Outgoing, RecordContext};
 use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
@@ -17,6 +17,10 @@ use crate::{
 const RACES: u32 = 6;
 /// Before the next try of a busy table, milliseconds, times the try.
 const RACE_PAUSE_MS: u64 = 20;
+/// Nudges without a new version before recovery opens a case and parks the order.
+pub const MAX_NUDGES: u32 = 10;
+/// Before an effect that was called off is skipped.
+const CALLED_OFF: Duration = Duration::from_secs(1);
 /// The longest call to a provider, milliseconds.
 pub const PROVIDER_CALL_MS: u64 = 5_000;
 
@@ -53,7 +57,8 @@ pub fn owed<P: Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Vec<
 }
 
 /// Commits an outcome that needs nothing but the row: whatever version the row has got to, the outcome is applied to it.
-pub async fn settle<P: CommitOrder + Clock>(
+/// Closes the case that the order leaves behind, as [`close_left_over`] says; without one that is no call.
+pub async fn settle<P: CommitOrder + OpenCase + Clock>(
     ports: &P,
     order: Order,
     outcome: &Outcome,
@@ -66,7 +71,10 @@ pub async fn settle<P: CommitOrder + Clock>(
             Next::Absorbed => return Ok(Done::resent(owed(ports, &before, causation))),
         };
         match ports.commit_order(&before, &after).await? {
-            Commit::Done => return Ok(Done::now(owed(ports, &after, causation))),
+            Commit::Done => {
+                close_left_over(ports, &before, &after, tried_to_park(&before)).await;
+                return Ok(Done::now(owed(ports, &after, causation)));
+            }
             Commit::Lost(row) => before = *row,
         }
     }
@@ -75,12 +83,19 @@ pub async fn settle<P: CommitOrder + Clock>(
 
 /// Ends a step that a cancel came before and that has no effect outside: one commit, on the row as it was read. A row
 /// that changed meanwhile has to be read again, as the effect may have started.
-pub async fn skip<P: CommitOrder + Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Result<Done, Failure> {
+pub async fn skip<P: CommitOrder + OpenCase + Clock>(
+    ports: &P,
+    order: &Order,
+    causation: Option<&str>,
+) -> Result<Done, Failure> {
     let Next::Changed(after) = transition(order, &Outcome::Skipped, ports.now_ms()).map_err(bug)? else {
         return Ok(Done::already());
     };
     match ports.commit_order(order, &after).await? {
-        Commit::Done => Ok(Done::now(owed(ports, &after, causation))),
+        Commit::Done => {
+            close_left_over(ports, order, &after, tried_to_park(order)).await;
+            Ok(Done::now(owed(ports, &after, causation)))
+        }
         Commit::Lost(_) => Err(Failure::again("the row changed")),
     }
 }
@@ -93,7 +108,8 @@ pub fn bug(bug: Bug) -> Failure {
 /// Why an effect did not come to an outcome.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It surely did not run: the lease is given back.
+    /// This attempt surely did not run. The lease is given back, or, where an earlier attempt is in doubt, ended in doubt:
+    /// what is known of this attempt says nothing about that one.
     NotRun {
         /// What the provider asked to wait.
         retry_after: Option<Duration>,
@@ -105,7 +121,14 @@ pub enum Stop {
         /// For the log.
         why: String,
     },
-    /// The request is refused and always will be, until somebody mends program or settings: given back, loudly.
+    /// A look-up proved that no attempt had the effect, and it is not wanted any more: the lease is given back, and the next
+    /// receive skips the effect for good.
+    CalledOff {
+        /// For the log.
+        why: String,
+    },
+    /// The request is refused and always will be, until somebody mends program or settings: loud. Given back, unless an
+    /// earlier attempt is in doubt: then it stays so.
     Refused {
         /// For the log.
         why: String,
@@ -123,7 +146,9 @@ impl From<ProviderError> for Stop {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::NotRun { retry_after, why } => Self::NotRun { retry_after, why },
-            ProviderError::Unknown { why } | ProviderError::WrongState { why } => Self::InDoubt { why },
+            ProviderError::Unknown { why } | ProviderError::Failed { why } | ProviderError::WrongState { why } => {
+                Self::InDoubt { why }
+            }
             ProviderError::Refused { why } => Self::Refused { why },
         }
     }
@@ -175,7 +200,10 @@ where
             return Ok(Done::already());
         };
         match ports.skip_effect(&run.key, &order, &after).await? {
-            Skip::Done => return Ok(Done::now(owed(ports, &after, causation))),
+            Skip::Done => {
+                close_left_over(ports, &order, &after, tried_to_park(&order)).await;
+                return Ok(Done::now(owed(ports, &after, causation)));
+            }
             Skip::Lost(_) => return Err(Failure::again("the row changed")),
             Skip::Started => {}
         }
@@ -202,9 +230,21 @@ where
     }
     match effect(lease.clone(), in_doubt).await {
         Ok(outcome) => commit(ports, &lease, order, &outcome, causation).await,
+        Err(Stop::NotRun { retry_after, why }) if in_doubt => {
+            if ports.leave_in_doubt(&lease).await? == Ended::LeaseLost {
+                return Err(Failure::again("the lease was taken over"));
+            }
+            // Nobody may look before that.
+            let settle = Duration::from_millis(run.settle_ms);
+            Err(Failure::Retry { after: Some(retry_after.unwrap_or_default().max(settle)), why })
+        }
         Err(Stop::NotRun { retry_after, why }) => {
             ports.free(&lease, false).await?;
             Err(Failure::Retry { after: retry_after, why })
+        }
+        Err(Stop::CalledOff { why }) => {
+            ports.free(&lease, false).await?;
+            Err(Failure::Retry { after: Some(CALLED_OFF), why })
         }
         Err(Stop::InDoubt { why }) => Err(Failure::Unknown {
             key: lease.provider_key(),
@@ -212,7 +252,9 @@ where
             why,
         }),
         Err(Stop::Refused { why }) => {
-            ports.free(&lease, true).await?;
+            if !in_doubt {
+                ports.free(&lease, true).await?;
+            }
             Err(Failure::bug(format!("the provider refuses the request: {why}")))
         }
         Err(Stop::Stuck { why }) => park_effect(ports, &lease, order, &run, &why).await,
@@ -349,6 +391,12 @@ pub async fn close_left_over<P: OpenCase>(ports: &P, before: &Order, after: &Ord
     if let Err(failure) = closed {
         tracing::warn!(order_id = %after.order_id, %failure, "a case that no parked order has may be open");
     }
+}
+
+/// Whether recovery may have begun to park the order as this row shows it: it does after so many nudges, which are counted
+/// on the row and begin anew with its next version.
+pub fn tried_to_park(order: &Order) -> bool {
+    order.nudges >= MAX_NUDGES
 }
 
 /// The namespace of case ids.

@@ -19,10 +19,10 @@ pub use cases::{Case, CaseClass, OpenCase};
 pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
 pub use events::{ArchiveEvents, Event, EventData, Publication, PublishEvents};
 pub use flow::{
-    Due, EffectRun, PROVIDER_CALL_MS, Stop, bug, close_left_over, due, owed, park, run_effect, settle, skip,
-    time_for_call, unreadable,
+    Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, due, owed, park, run_effect, settle,
+    skip, time_for_call, tried_to_park, unreadable,
 };
-pub use mail::{ClaimOnce, Mail, Once, SendMail};
+pub use mail::{ClaimOnce, Mail, SendMail};
 pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
 pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,

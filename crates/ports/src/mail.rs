@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use lambda_queue::idempotency::{Claim, Ended};
 use order::Email;
 
 use crate::{ProviderError, StoreError};
@@ -30,23 +31,18 @@ pub trait SendMail {
     fn send_mail(&self, to: &Email, mail: &Mail) -> impl Future<Output = Result<String, ProviderError>> + Send;
 }
 
-/// What a claim found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Once {
-    /// It is ours.
-    Ours,
-    /// Somebody had it: the effect ran, or may have.
-    Taken,
-}
-
 /// Claims of effects that run at most once. `idempotency`: UpdateItem.
+///
+/// A claim carries its owner's token, and only its owner ends it: a late copy of a write, as an SDK that saw no answer sends
+/// it again, frees nobody else's claim.
 pub trait ClaimOnce {
-    /// Claims a key for good. A claim whose answer was lost counts as taken by whoever asks next.
-    fn claim_once(&self, key: &str) -> impl Future<Output = Result<Once, StoreError>> + Send;
+    /// Claims a key for good; `None` where somebody had it: the effect ran, or may have. A claim whose answer was lost counts
+    /// as taken by whoever asks next.
+    fn claim_once(&self, key: &str) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
 
-    /// Gives a claim back: the effect surely did not run.
-    fn unclaim(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Gives a claim back: the effect surely did not run. `LeaseLost`: it is not this owner's any more; nothing is written.
+    fn unclaim(&self, claim: &Claim) -> impl Future<Output = Result<Ended, StoreError>> + Send;
 
-    /// Keeps what the effect answered, and starts the record's time to live.
-    fn claim_done(&self, key: &str, result: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Keeps what the effect answered, and starts the record's time to live. `LeaseLost` as for [`ClaimOnce::unclaim`].
+    fn claim_done(&self, claim: &Claim, result: &str) -> impl Future<Output = Result<Ended, StoreError>> + Send;
 }

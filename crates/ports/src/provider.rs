@@ -35,9 +35,16 @@ pub enum ProviderError {
         /// For the log.
         why: String,
     },
-    /// It may have run: a timeout, a reset, a 5xx.
+    /// It may have run, or still be running: a timeout, a reset, a gateway's 5xx.
     #[error("outcome unknown: {why}")]
     Unknown {
+        /// For the log.
+        why: String,
+    },
+    /// It failed inside and said so (a 500): it may have run, but the provider is done with the call, and gives this answer
+    /// again for as long as it knows the key.
+    #[error("failed at the provider: {why}")]
+    Failed {
         /// For the log.
         why: String,
     },

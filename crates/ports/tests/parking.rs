@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Next, Order, OrderId, Outcome, transition};
-use ports::{Case, CaseClass, Clock, Commit, CommitOrder, OpenCase, StoreError, close_left_over, park, settle};
+use ports::{
+    Case, CaseClass, Clock, Commit, CommitOrder, MAX_NUDGES, OpenCase, StoreError, close_left_over, park, settle, skip,
+};
 
 const NOW_MS: u64 = 1_795_426_200_000;
 
@@ -24,6 +26,7 @@ struct World {
     row: Mutex<Option<Order>>,
     cases: Mutex<BTreeMap<CaseId, Kept>>,
     meanwhile: Mutex<Option<Meanwhile>>,
+    closings: Mutex<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -77,6 +80,7 @@ impl OpenCase for World {
     }
 
     async fn supersede_case(&self, case_id: &CaseId, version: u64) -> Result<(), StoreError> {
+        *self.closings.lock().unwrap() += 1;
         if let Some(kept) = self.cases.lock().unwrap().get_mut(case_id) {
             kept.open &= kept.row_version >= version;
         }
@@ -232,4 +236,31 @@ fn whoever_comes_late_reopens_nothing() {
     now(close_left_over(&world, &parked, &world.row(), false));
     assert!(!parks(&world, &old), "the row is far ahead of it");
     world.holds();
+}
+
+#[test]
+fn whatever_moves_an_order_on_closes_the_case_of_a_recovery_that_died_and_asks_for_none_where_none_can_be() {
+    for skips in [false, true] {
+        for nudges in [0, MAX_NUDGES - 1, MAX_NUDGES] {
+            let world = World::new();
+            if skips {
+                world.move_on(&Outcome::CancelRequested);
+            }
+            world.row.lock().unwrap().as_mut().unwrap().nudges = nudges;
+            let before = world.row();
+            if nudges == MAX_NUDGES {
+                world.meanwhile(Meanwhile::Died);
+                now(park(&world, &before, "recover", CaseClass::Transient, "it does not move")).unwrap_err();
+                assert_eq!(world.open().len(), 1, "the case is written first");
+            }
+            if skips {
+                now(skip(&world, &before, None)).unwrap();
+            } else {
+                now(settle(&world, before.clone(), &Outcome::CancelRequested, None)).unwrap();
+            }
+            assert!(world.row().version > before.version);
+            world.holds();
+            assert_eq!(*world.closings.lock().unwrap(), u32::from(nudges == MAX_NUDGES), "calls, {nudges} nudges");
+        }
+    }
 }

@@ -149,6 +149,10 @@ impl Answer {
         ProviderError::Unknown { why: self.why(words) }
     }
 
+    pub(crate) fn failed(&self, words: &[Option<&str>]) -> ProviderError {
+        ProviderError::Failed { why: self.why(words) }
+    }
+
     pub(crate) fn refused(&self, words: &[Option<&str>]) -> ProviderError {
         ProviderError::Refused { why: self.why(words) }
     }

@@ -65,6 +65,7 @@ fn answer_why(answer: &Result<ShipmentAnswer, ProviderError>) -> String {
         Err(
             ProviderError::Refused { why }
             | ProviderError::Unknown { why }
+            | ProviderError::Failed { why }
             | ProviderError::WrongState { why }
             | ProviderError::NotRun { why, .. },
         ) => why.clone(),

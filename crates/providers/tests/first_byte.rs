@@ -234,6 +234,11 @@ async fn a_refusal_says_whether_to_look_again_or_to_mend_the_program() {
         (5, 404, refusal(json!({ "code": "resource_missing" })), "Refused"),
         (1, 401, refusal(json!({})), "Refused"),
         (1, 403, refusal(json!({})), "Refused"),
+        (4, 500, refusal(json!({ "type": "api_error" })), "Failed"),
+        (4, 500, refusal(json!({ "type": null })), "Unknown"),
+        (4, 500, json!("a gateway's page"), "Unknown"),
+        (4, 503, refusal(json!({ "type": "api_error" })), "Unknown"),
+        (6, 500, refusal(json!({ "type": "api_error" })), "Unknown"),
         (6, 422, json!({ "code": "invalid" }), "Refused"),
         (6, 409, json!({ "code": "reference_conflict" }), "Refused"),
         (6, 409, json!({ "code": "in_progress" }), "Unknown"),
@@ -253,6 +258,7 @@ async fn expect(index: usize, status: u16, answer: &Value, expected: &str) {
             "NotRun"
         }
         ProviderError::Unknown { .. } => "Unknown",
+        ProviderError::Failed { .. } => "Failed",
         ProviderError::WrongState { .. } => "WrongState",
         ProviderError::Refused { .. } => "Refused",
     };

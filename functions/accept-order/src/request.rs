@@ -142,10 +142,70 @@ fn currency(field: &Field<'_>) -> Result<Currency, Problem> {
 
 /// SHA-256 over the canonical form (RFC 8785) of the request as parsed, before defaults: a default that depends on the
 /// token must not make a repeat another request.
+///
+/// RFC 8785 writes numbers as doubles, so of two whole numbers over 2^53 - 1 it may make one. No body holds such a number
+/// that comes this far: every number is read as a field, and [`Field::integer`] takes none over it, nor a fraction.
 fn fingerprint(body: &Value) -> Result<Fingerprint, Problem> {
     let canonical = serde_json_canonicalizer::to_vec(body).map_err(|error| {
         tracing::error!(%error, "a parsed request has no canonical form");
         Problem::internal()
     })?;
     Ok(Fingerprint::of(&canonical))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The largest whole number that a double tells from all below it.
+    const EXACT: u64 = (1 << 53) - 1;
+
+    fn refund(amount: &Value) -> Result<Fingerprint, Problem> {
+        AskRefund::read(&json!({ "amount_minor": amount })).map(|asked| asked.fingerprint)
+    }
+
+    fn place(expected: &Value, quantity: &Value) -> Result<Fingerprint, Problem> {
+        let body = json!({
+            "lines": [{ "sku": "MUG", "quantity": quantity }],
+            "ship_to": { "name": "Ada", "line1": "1 Road", "city": "London", "postal_code": "1", "country": "GB" },
+            "email": "ada@example.com",
+            "payment_method": "pm_card_visa",
+            "expected_total": { "amount_minor": expected, "currency": "USD" },
+        });
+        PlaceOrder::read(&body).map(|placed| placed.fingerprint)
+    }
+
+    #[test]
+    fn numbers_that_the_canonical_form_would_round_are_refused() {
+        for rounded in
+            [json!(EXACT + 1), json!(EXACT + 2), json!(u64::MAX), json!(u64::MAX - 1), json!(1.5), json!(1e20)]
+        {
+            assert!(refund(&rounded).is_err(), "{rounded}");
+            assert!(place(&rounded, &json!(1)).is_err(), "{rounded}");
+            assert!(place(&json!(1), &rounded).is_err(), "{rounded}");
+        }
+        assert!(refund(&json!(EXACT)).is_ok());
+        assert!(place(&json!(EXACT), &json!(MAX_QUANTITY)).is_ok());
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![1..20_000_u64, EXACT - 4..EXACT + 4, u64::MAX - 4096..=u64::MAX]
+    }
+
+    proptest! {
+        #[test]
+        fn two_requests_of_different_numbers_are_never_one_request(one in number(), other in number(), quantity in 1..=3_u32) {
+            prop_assume!(one != other);
+            if let (Ok(one), Ok(other)) = (refund(&json!(one)), refund(&json!(other))) {
+                prop_assert_ne!(one, other);
+            }
+            let quantity = json!(quantity);
+            if let (Ok(one), Ok(other)) = (place(&json!(one), &quantity), place(&json!(other), &quantity)) {
+                prop_assert_ne!(one, other);
+            }
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //! `notify.fifo`, emits mail.
 
 use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
+use lambda_queue::idempotency::{Claim, Ended};
 use lambda_queue::{Clock, Done, Failure, Record};
-use ports::{ClaimOnce, Event, LoadOrder, Mail, Once, ProviderError, SendMail};
+use ports::{ClaimOnce, Event, LoadOrder, Mail, ProviderError, SendMail, StoreError};
 
 /// What this step may touch: its IAM role grants exactly this.
 pub trait Ports: LoadOrder + ClaimOnce + SendMail + Clock {}
@@ -35,32 +36,45 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     if now_ms.saturating_add(CLAIM_AND_SEND_MS) > record.context.handler_deadline_ms {
         return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
     }
-    let claim = format!("mail#{}#{}", order.order_id, event.data.version);
-    if ports.claim_once(&claim).await? == Once::Taken {
+    let Some(claim) = ports.claim_once(&format!("mail#{}#{}", order.order_id, event.data.version)).await? else {
         return Ok(Done::already());
-    }
+    };
     match ports.send_mail(email, &mail).await {
         Ok(message_id) => {
             // The mail is out whether or not its record says so: the claim alone keeps it from going twice.
-            if let Err(error) = ports.claim_done(&claim, &message_id).await {
-                tracing::warn!(order_id = %order.order_id, %error, "the mail's record was not completed");
+            match ports.claim_done(&claim, &message_id).await {
+                Ok(Ended::Done) => {}
+                Ok(Ended::LeaseLost) => {
+                    tracing::error!(order_id = %order.order_id, record = claim.record, "the mail's claim was lost");
+                }
+                Err(error) => {
+                    tracing::warn!(order_id = %order.order_id, %error, "the mail's record was not completed");
+                }
             }
             tracing::info!(order_id = %order.order_id, event = %kind, mail_id = message_id, "mail sent");
             Ok(Done::now(Vec::new()))
         }
         Err(ProviderError::NotRun { retry_after, why }) => {
-            ports.unclaim(&claim).await?;
+            give_back(ports, &claim).await?;
             Err(Failure::Retry { after: retry_after, why })
         }
-        Err(ProviderError::Unknown { why }) => {
+        Err(ProviderError::Unknown { why } | ProviderError::Failed { why }) => {
             tracing::warn!(order_id = %order.order_id, event = %kind, why, "the mail may not have left; not sent again");
             Ok(Done::now(Vec::new()))
         }
         Err(ProviderError::Refused { why } | ProviderError::WrongState { why }) => {
-            ports.unclaim(&claim).await?;
+            give_back(ports, &claim).await?;
             Err(Failure::Poison { reason: format!("the mail was refused: {why}") })
         }
     }
+}
+
+/// Gives a claim back whose mail surely did not leave. One that is somebody else's by now stays that one's.
+async fn give_back(ports: &impl Ports, claim: &Claim) -> Result<(), StoreError> {
+    if ports.unclaim(claim).await? == Ended::LeaseLost {
+        tracing::warn!(record = claim.record, "the mail's claim is somebody else's");
+    }
+    Ok(())
 }
 
 /// Reads an order event. A newer version waits for a newer program, as commands do.

@@ -100,8 +100,7 @@ impl<P: Ports, Q: Provider> Attempt<'_, P, Q> {
     /// lease is given back, and the next receive skips the effect for good.
     fn still_wanted(&self) -> Result<(), Stop> {
         if self.order.cancel_requested {
-            let why = "cancelled before it happened".to_owned();
-            return Err(Stop::NotRun { retry_after: Some(std::time::Duration::from_secs(1)), why });
+            return Err(Stop::CalledOff { why: "cancelled before it happened".to_owned() });
         }
         Ok(())
     }

@@ -10,7 +10,15 @@ use providers::{Secret, Stripe};
 async fn main() -> Result<(), Error> {
     logging::init();
     let aws: &Aws = Box::leak(Box::new(
-        Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?,
+        Aws::load(&[
+            "ORDERS_TABLE",
+            "IDEMPOTENCY_TABLE",
+            "IDEMPOTENCY_RETENTION_DAYS",
+            "ARCHIVE_RETENTION_DAYS",
+            "CASES_TABLE",
+            "QUEUE_URL_PREFIX",
+        ])
+        .await?,
     ));
     let key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
     let stripe: &Stripe = Box::leak(Box::new(Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?));

@@ -2,7 +2,7 @@
 
 use lambda_queue::idempotency::Lease;
 use order::{Money, Outcome};
-use ports::{RefundView, Stop, time_for_call};
+use ports::{ProviderError, RefundView, Stop};
 
 use crate::{Attempt, Ports, Provider, is_wrong_state, stuck};
 
@@ -20,15 +20,19 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
         if let Some(refund) = find(attempt, ordinal).await? {
             return adopt(refund, ordinal, amount_minor);
         }
-        lease = try_again(attempt, lease).await?;
-        if !time_for_call(attempt.ports, attempt.context) {
-            return Err(Stop::InDoubt { why: "too little time left to ask again".to_owned() });
+        if lease.note.as_ref() == Some(&answered(&lease)) {
+            lease = attempt.next_generation(&lease).await?;
         }
-    } else {
-        attempt.time_left()?;
     }
+    attempt.time_left()?;
     let key = lease.provider_key();
     let answer = attempt.payments.refund_payment(&key, &id, attempt.order_id(), ordinal, amount).await;
+    if in_doubt && matches!(answer, Err(ProviderError::Failed { .. })) {
+        // Without the note the same key is asked once more, and answered the same.
+        if let Err(failure) = attempt.ports.note(&lease, &answered(&lease)).await {
+            tracing::warn!(order_id = %attempt.order_id(), %failure, "that the key was answered is not noted");
+        }
+    }
     if is_wrong_state(&answer) {
         let refund = find(attempt, ordinal).await?;
         let refund = refund.ok_or_else(|| stuck("the provider refuses the refund: is it refunded by hand?"))?;
@@ -37,16 +41,14 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     Ok(Outcome::Refunded { ordinal, refund_id: answer? })
 }
 
-/// The lease to ask again with, after a look-up found nothing. Unlike a capture, a refund can happen twice: one that
-/// comes late would stand beside one under a new key. So the same key goes first, by which the provider itself tells the
-/// two apart; only when it has answered that key, without a refund to show for it (a stored 500, say), is there a new one.
-async fn try_again<P: Ports, Q: Provider>(attempt: &Attempt<'_, P, Q>, lease: Lease) -> Result<Lease, Stop> {
-    let asked_again = format!("asked again with generation {}", lease.generation);
-    if lease.note.as_ref() == Some(&asked_again) {
-        attempt.next_generation(&lease).await
-    } else {
-        Ok(attempt.ports.note(&lease, &asked_again).await?)
-    }
+/// The note that a generation's key was asked again after a look-up had found nothing, and that the provider answered.
+///
+/// Unlike a capture, a refund can happen twice: one that comes late would stand beside one under a new key. So in doubt the
+/// same key goes again, by which the provider itself tells the two apart, for as long as it takes. Only when it has answered
+/// that key, and a look-up after that still shows no refund (it stored a 500, and would give it for a day), is there a new
+/// one. So this is written after the answer, never before the call: a call that was throttled or lost answered nothing.
+fn answered(lease: &Lease) -> String {
+    format!("answered with generation {}", lease.generation)
 }
 
 /// The refund of this ordinal at the provider. One that failed gave nothing back.

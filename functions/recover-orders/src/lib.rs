@@ -3,8 +3,8 @@
 use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
 use ports::{
-    CaseClass, CommitOrder, DueRow, FindDue, LoadOrder, OpenCase, SendCommands, SetAside, StoreError, close_left_over,
-    owed, park, unreadable,
+    CaseClass, CommitOrder, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, SendCommands, SetAside, StoreError, owed,
+    park, tried_to_park, unreadable,
 };
 use serde::Serialize;
 
@@ -17,8 +17,6 @@ const SHARDS: u16 = 16;
 /// Rows of a page, and commands sent again for one shard in one run: with the shards and the schedule the global rate,
 /// 800 a minute. Rows that send nothing count for nothing: a run pages on past them.
 const PER_SHARD: u32 = 50;
-/// Nudges without a new version before a case is opened.
-const MAX_NUDGES: u32 = 10;
 /// The first wait after a nudge, milliseconds; it doubles up to [`LONGEST_MS`].
 const FIRST_MS: u64 = 60_000;
 /// 15 minutes.
@@ -142,7 +140,7 @@ async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64) -> Result<Look, Fai
     if order.due_at.is_none_or(|due_at| due_at > now_ms) {
         return Ok(Look::MovedOn);
     }
-    if order.nudges >= MAX_NUDGES {
+    if tried_to_park(&order) {
         let why = format!("{MAX_NUDGES} nudges moved nothing");
         let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
         return Ok(if parked { Look::Parked } else { Look::MovedOn });
@@ -221,12 +219,7 @@ pub enum Nudged {
 pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
     let Some(order) = ports.load_order(id).await? else { return Ok(Nudged::Unknown) };
     let messages = if order.parked.is_some() {
-        let done = ports::settle(ports, order.clone(), &order::Outcome::Resumed, None).await?;
-        // Read again: what it was let go on to is the row's own to say.
-        if let Some(after) = ports.load_order(id).await? {
-            close_left_over(ports, &order, &after, false).await;
-        }
-        done.owes
+        ports::settle(ports, order, &order::Outcome::Resumed, None).await?.owes
     } else {
         owed(ports, &order, None)
     };

@@ -6,13 +6,13 @@ use std::time::Duration;
 use lambda_queue::{Clock, Done, Failure, Random, Record};
 use order::{Command, Next, Order, Outcome, Step, transition};
 use ports::{
-    CommitOrder, CommitStock, Due, LoadOrder, SendCommands, StockCommit, StockMove, StoreError, bug, due, owed,
-    parse_command, settle, skip,
+    CommitOrder, CommitStock, Due, LoadOrder, OpenCase, SendCommands, StockCommit, StockMove, StoreError, bug,
+    close_left_over, due, owed, parse_command, settle, skip, tried_to_park,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock + Random {}
-impl<P: LoadOrder + CommitOrder + CommitStock + SendCommands + Clock + Random> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + Clock + Random {}
+impl<P: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + Clock + Random> Ports for P {}
 
 /// Tries of a transaction that met another one before the queue repeats it. Orders of one popular SKU meet here.
 const CONFLICTS: u32 = 5;
@@ -69,7 +69,10 @@ async fn move_stock(
     };
     for conflict in 1..=CONFLICTS {
         match ports.commit_stock(order, &after, way).await {
-            Ok(StockCommit::Done) => return Ok(Moved::Done(Done::now(owed(ports, &after, causation)))),
+            Ok(StockCommit::Done) => {
+                close_left_over(ports, order, &after, tried_to_park(order)).await;
+                return Ok(Moved::Done(Done::now(owed(ports, &after, causation))));
+            }
             Ok(StockCommit::Lost(_)) => return Err(Failure::again("the row changed")),
             Ok(StockCommit::Short(sku)) => return Ok(Moved::Short(sku)),
             Err(StoreError::NotDone(_)) if conflict < CONFLICTS => {

@@ -8,7 +8,8 @@ use platform::{Aws, setting};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws: &Aws = Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "QUEUE_URL_PREFIX"]).await?));
+    let aws: &Aws =
+        Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?));
     let batch =
         Batch::new("reserve-stock", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
     serve::sqs(batch, move |record| async move { reserve_stock::handle(aws, &record).await }).await

@@ -1,8 +1,6 @@
 //! Hands a paid order to the carrier, once. Consumes `shipment.create.v1`, emits nothing, or `stock.release.v1` where the
 //! carrier does not go there.
 
-use std::time::Duration;
-
 use lambda_queue::idempotency::EffectKey;
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, Outcome, Reason, ReasonCode, Step};
@@ -54,8 +52,7 @@ pub async fn handle(ports: &impl Ports, carrier: &impl Provider, record: &Record
             }
             if cancelled {
                 // It never happened, and is not wanted any more: given back, and skipped for good next time.
-                let why = "cancelled before it happened".to_owned();
-                return Err(Stop::NotRun { retry_after: Some(Duration::from_secs(1)), why });
+                return Err(Stop::CalledOff { why: "cancelled before it happened".to_owned() });
             }
             // Not there: asking again with the same reference makes it, or answers the one that came late.
         }

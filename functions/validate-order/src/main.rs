@@ -9,7 +9,8 @@ use providers::StripeLimits;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws: &Aws = Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "QUEUE_URL_PREFIX"]).await?));
+    let aws: &Aws =
+        Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?));
     let batch =
         Batch::new("validate-order", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
     serve::sqs(batch, move |record| async move { validate_order::handle(aws, &StripeLimits, &record).await }).await

@@ -1,5 +1,8 @@
 //! Every command step in one process, over the platform in memory: its own code, batch loop, tables and queues included.
 
+mod cases;
+mod records;
+mod refunds;
 mod shop;
 
 use std::sync::atomic::Ordering;

@@ -1,5 +1,6 @@
 //! A shop in one process: the platform in memory, a till and a carrier that do as they are told, every step's own code.
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -14,16 +15,35 @@ use order::{
 use platform::Platform;
 use platform::memory::{Memory, dead_letters};
 use ports::{
-    AcceptOrder as _, Accepted, Captured, Carrier, Commit, CommitOrder as _, Confirmation, LoadOrder as _, Lookup,
-    NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError, ShipmentAnswer, ShipmentRequest, Terms,
-    Voided, command_message, queue_name,
+    AcceptOrder as _, Accepted, Captured, Carrier, ChargeLimits, Commit, CommitOrder as _, Confirmation, Created,
+    LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError, RefundView,
+    ShipmentAnswer, ShipmentRequest, Terms, Voided, command_message, queue_name,
 };
 
 pub const LANE: Lane = Lane::Express;
 pub const PRICE: u64 = 1_900;
 pub const PIECES: u64 = 10;
+/// How long a provider may still be working after a lost answer, milliseconds.
+pub const SETTLE_MS: u64 = 1_000;
 
 type Interruption = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// What becomes of a call for a refund.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Giving {
+    /// Done, and answered.
+    Done,
+    /// A 429.
+    Throttled,
+    /// A 401: somebody has put a wrong key in.
+    Refused,
+    /// No answer. It is done later: when the till is next asked for a refund.
+    Late,
+    /// No answer, and it never happens.
+    Lost,
+    /// A 500 that is stored for the key.
+    Stored500,
+}
 
 /// The payment provider: one payment, and what was asked of it.
 #[derive(Default)]
@@ -32,6 +52,14 @@ pub struct Till {
     status: Mutex<Option<(PaymentStatus, Money)>>,
     /// Happens while a confirmation is under way.
     pub during_confirm: Mutex<Option<Interruption>>,
+    /// What becomes of the next calls for a refund; after these they are done.
+    pub giving: Mutex<VecDeque<Giving>>,
+    /// The keys that refunds were asked for with.
+    pub refund_keys: Mutex<Vec<String>>,
+    /// The refunds that there are.
+    pub refunds: Mutex<Vec<RefundView>>,
+    late: Mutex<Option<RefundView>>,
+    stored: Mutex<HashMap<String, Result<String, ProviderError>>>,
 }
 
 impl Till {
@@ -41,17 +69,70 @@ impl Till {
             *old = status;
         }
     }
+
+    /// A day later no key is known any more.
+    pub fn forget_keys(&self) {
+        self.stored.lock().unwrap().clear();
+    }
+
+    fn give(&self, key: &str, ordinal: usize, amount: Money) -> Result<String, ProviderError> {
+        self.refund_keys.lock().unwrap().push(key.to_owned());
+        let late = self.late.lock().unwrap().take();
+        self.refunds.lock().unwrap().extend(late);
+        let giving = self.giving.lock().unwrap().pop_front().unwrap_or(Giving::Done);
+        // The limiter stands before everything, the keys included.
+        if giving == Giving::Throttled {
+            return Err(ProviderError::NotRun { retry_after: None, why: "429".to_owned() });
+        }
+        if giving == Giving::Refused {
+            return Err(ProviderError::Refused { why: "401".to_owned() });
+        }
+        if let Some(answer) = self.stored.lock().unwrap().get(key) {
+            return answer.clone();
+        }
+        let made = |id: String| RefundView {
+            refund_id: id,
+            ordinal: Some(ordinal),
+            amount_minor: amount.amount_minor,
+            failed: false,
+        };
+        let id = format!("re_{}", self.refund_keys.lock().unwrap().len());
+        let lost = || Err(ProviderError::Unknown { why: "no answer in time".to_owned() });
+        let (stored, answer) = match giving {
+            Giving::Done => {
+                self.refunds.lock().unwrap().push(made(id.clone()));
+                (Some(Ok(id.clone())), Ok(id))
+            }
+            Giving::Late => {
+                *self.late.lock().unwrap() = Some(made(id.clone()));
+                (Some(Ok(id)), lost())
+            }
+            Giving::Stored500 => {
+                let failed = Err(ProviderError::Failed { why: "500".to_owned() });
+                (Some(failed.clone()), failed)
+            }
+            Giving::Lost | Giving::Throttled | Giving::Refused => (None, lost()),
+        };
+        self.stored.lock().unwrap().extend(stored.map(|stored| (key.to_owned(), stored)));
+        answer
+    }
+}
+
+impl ChargeLimits for Till {
+    fn least_charge_minor(&self, _: Currency) -> u64 {
+        0
+    }
 }
 
 impl Payments for Till {
     fn payment_terms(&self) -> Terms {
-        Terms { idempotency_window_ms: 86_400_000, lookup: Lookup::Authoritative, settle_ms: 1_000 }
+        Terms { idempotency_window_ms: 86_400_000, lookup: Lookup::Authoritative, settle_ms: SETTLE_MS }
     }
 
-    async fn create_payment(&self, _: &str, payment: &NewPayment) -> Result<PaymentId, ProviderError> {
+    async fn create_payment(&self, _: &str, payment: &NewPayment) -> Result<Created, ProviderError> {
         *self.status.lock().unwrap() = Some((PaymentStatus::Unconfirmed, payment.amount));
         self.note("create", PaymentStatus::Unconfirmed);
-        Ok("pi_1".parse().unwrap())
+        Ok(Created::Made("pi_1".parse().unwrap()))
     }
 
     async fn confirm_payment(&self, _: &str, _: &PaymentId) -> Result<Confirmation, ProviderError> {
@@ -75,20 +156,21 @@ impl Payments for Till {
 
     async fn refund_payment(
         &self,
-        _: &str,
+        key: &str,
         _: &PaymentId,
         _: OrderId,
-        _: usize,
-        _: Money,
+        ordinal: usize,
+        amount: Money,
     ) -> Result<String, ProviderError> {
         self.note("refund", PaymentStatus::Captured);
-        Ok("re_1".to_owned())
+        self.give(key, ordinal, amount)
     }
 
     async fn look_up_payment(&self, _: &PaymentId) -> Result<PaymentView, ProviderError> {
+        self.asked.lock().unwrap().push("look up");
         let (status, amount) = self.status.lock().unwrap().clone().unwrap();
         let captured_minor = if status == PaymentStatus::Captured { amount.amount_minor } else { 0 };
-        Ok(PaymentView { status, amount, captured_minor, refunds: Vec::new() })
+        Ok(PaymentView { status, amount, captured_minor, refunds: self.refunds.lock().unwrap().clone() })
     }
 }
 
@@ -97,7 +179,7 @@ pub struct Van;
 
 impl Carrier for Van {
     fn carrier_terms(&self) -> Terms {
-        Terms { idempotency_window_ms: 86_400_000, lookup: Lookup::Authoritative, settle_ms: 1_000 }
+        Terms { idempotency_window_ms: 86_400_000, lookup: Lookup::Authoritative, settle_ms: SETTLE_MS }
     }
 
     async fn create_shipment(&self, request: &ShipmentRequest) -> Result<ShipmentAnswer, ProviderError> {
@@ -183,20 +265,20 @@ impl Shop {
         let queues = &self.platform.backend().queues;
         let event = queues.receive(&queue_name(step, LANE), 10);
         let ports = &*self.platform;
-        let batch = Batch { function: "step", ports, dead_letters: Some(dead_letters(step)), concurrency: 10 };
+        let batch = Batch::new("step", ports).dead_letters(dead_letters(step));
         let of =
             Invocation { request_id: "r".to_owned(), deadline_ms: self.platform.now_ms() + 15_000, cold_start: false };
-        let answer = batch.run(event.clone(), of, async |record| self.handle(step, record).await).await.unwrap();
+        let answer = batch.run(event.clone(), of, async |record| self.handle(step, &record).await).await.unwrap();
         queues.settle(&event, &answer)
     }
 
-    async fn handle(&self, step: Step, record: Record) -> Result<Done, Failure> {
+    async fn handle(&self, step: Step, record: &Record) -> Result<Done, Failure> {
         let ports = &*self.platform;
         match step {
-            Step::Validate => validate_order::handle(ports, &record).await,
-            Step::Payment => process_payment::handle(ports, &self.till, &record).await,
-            Step::Stock => reserve_stock::handle(ports, &record).await,
-            Step::Shipping => ship_order::handle(ports, &Van, &record).await,
+            Step::Validate => validate_order::handle(ports, &self.till, record).await,
+            Step::Payment => process_payment::handle(ports, &self.till, record).await,
+            Step::Stock => reserve_stock::handle(ports, record).await,
+            Step::Shipping => ship_order::handle(ports, &Van, record).await,
         }
     }
 }

@@ -189,7 +189,8 @@ impl Rejection {
 /// | 409 | `Unknown` | the same, for a request with the same key |
 /// | 400 `idempotency_error` | `Unknown` | an earlier request with this key, with other parameters, did something |
 /// | 400, 402 | by request | |
-/// | 3xx, 408, 5xx, 1xx | `Unknown` | |
+/// | 500 with Stripe's own error | `Failed` | the call is over; the answer is stored for the key |
+/// | 3xx, 408, other 5xx, 1xx | `Unknown` | a gateway's 5xx says nothing of the call behind it |
 /// | 401, 403, 404, other 4xx | `Refused` | key, permission, id or program are wrong |
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, No> {
     let error = || serde_json::from_slice::<ErrorBody>(&answer.body).ok().map(|body| body.error);
@@ -218,6 +219,10 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, No> {
             let locked = error.has_code(&["lock_timeout"]);
             Err(No::Error(if locked { answer.unknown(&words) } else { answer.throttled(&words) }))
         }
+        500 => Err(No::Error(match error() {
+            Some(error) if error.kind.is_some() => answer.failed(&error.words()),
+            Some(_) | None => answer.unknown(&[]),
+        })),
         401 | 403..=407 | 410..=428 | 430..=499 => Err(No::Error(answer.refused(&error().unwrap_or_default().words()))),
         _ => Err(No::Error(answer.unknown(&error().unwrap_or_default().words()))),
     }
