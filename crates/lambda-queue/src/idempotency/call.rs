@@ -279,7 +279,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
             Err(failure) => failure,
         };
         match &failure {
-            Failure::Retry { .. } | Failure::Defer { .. } | Failure::Busy { .. } => self.give_back(&lease, doubt, false).await?,
+            Failure::Retry { .. } | Failure::Defer { .. } | Failure::Busy { .. } => {
+                self.give_back(&lease, doubt, false).await?
+            }
             Failure::Poison { .. } => self.give_back(&lease, doubt, true).await?,
             Failure::Unknown { .. } | Failure::Bug { .. } => {}
         }

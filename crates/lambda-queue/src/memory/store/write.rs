@@ -46,7 +46,6 @@ impl Prepared {
     /// Checks everything that needs no item. What is wrong with the expressions fails the request (the outer error); an
     /// item or key that does not fit the table (the inner one) is in a transaction only its item's failure.
     pub fn of(write: &Write, state: &State) -> Result<Result<Self, Invalid>, Invalid> {
-        let schema = &state.table.schema;
         if write.condition.is_none() && !matches!(write.action, Action::Update { .. }) {
             if !write.names.is_empty() {
                 let why = "ExpressionAttributeNames can only be specified when using expressions";
