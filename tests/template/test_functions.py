@@ -54,6 +54,21 @@ def test_each_function_names_the_dead_letter_queue_of_its_own_queues(prod: Stack
             assert function["Environment"]["Variables"]["DLQ_URL"].endswith(f"/shop-{dead}")
 
 
+def test_each_command_step_knows_when_its_queues_give_a_message_up() -> None:
+    stack = Stack(**PROD, MaxReceiveCount="12", ProviderMaxReceiveCount="34")
+    told = set()
+    for mapping in stack.mappings().values():
+        name = mapping["FunctionName"].removeprefix("shop-")
+        variables = stack.functions()[name]["Environment"]["Variables"]
+        if "MAX_RECEIVE_COUNT" in variables:
+            redrive = stack.queues()[mapping["EventSourceArn"]]["RedrivePolicy"]
+            assert str(variables["MAX_RECEIVE_COUNT"]) == str(redrive["maxReceiveCount"]), mapping["EventSourceArn"]
+            told.add((name, str(variables["MAX_RECEIVE_COUNT"])))
+    assert told == {
+        ("validate-order", "12"), ("process-payment", "34"), ("reserve-stock", "12"), ("ship-order", "34"),
+    }
+
+
 def test_time_outs_are_those_of_the_design(prod: Stack) -> None:
     assert {name: function["Timeout"] for name, function in prod.functions().items()} == TIMEOUT
 

@@ -52,7 +52,8 @@ where
 }
 
 /// Serves a function of any event until Lambda stops it: for whoever has to see a batch as a whole, and for streams. The
-/// error of an invocation fails it.
+/// error of an invocation fails it. With the feature `logging` the handler runs in the invocation's span
+/// ([`crate::logging::invocation`]).
 ///
 /// # Errors
 /// When the Lambda runtime does.
@@ -66,9 +67,43 @@ where
 {
     let invocations = Arc::new(Invocations::default());
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<E>| {
-        let work = handler(event.payload, invocations.next(&event.context));
+        let invocation = invocations.next(&event.context);
+        let cold_start = invocation.cold_start;
+        let work = handler(event.payload, invocation);
+        let work = async move { work.await.map_err(Into::<Error>::into) };
         // Boxed: a handler over the SDK nests futures deeper than the compiler likes to lay out.
-        Box::pin(async move { work.await.map_err(Into::<Error>::into) })
+        Box::pin(logged(event.context, cold_start, "pubsub", work, |answer| answer.as_ref().err().map(|_| "error")))
     }))
     .await
+}
+
+/// Runs an invocation's work inside its span ([`crate::logging::invocation`]), for whoever has the Lambda runtime's context
+/// and a loop of his own. `trigger` is `faas.trigger`: `pubsub`, `http`, `timer`; `failed` names the kind of failure that an
+/// answer is. Spans are exported in what is left until the context's deadline. Without the feature `logging` it only runs.
+pub async fn logged<T>(
+    context: Context,
+    cold_start: bool,
+    trigger: &'static str,
+    work: impl Future<Output = T>,
+    failed: impl FnOnce(&T) -> Option<&'static str>,
+) -> T {
+    #[cfg(feature = "logging")]
+    {
+        let of = crate::logging::InvocationIds {
+            request_id: &context.request_id,
+            cold_start,
+            xray_trace: context.xray_trace_id.as_deref(),
+            trigger,
+        };
+        let left = || {
+            let left_ms = context.deadline.saturating_sub(crate::logging::system_ms());
+            std::time::Duration::from_millis(left_ms)
+        };
+        crate::logging::invocation(&of, work, failed, left).await
+    }
+    #[cfg(not(feature = "logging"))]
+    {
+        drop((context, cold_start, trigger, failed));
+        work.await
+    }
 }

@@ -50,13 +50,9 @@ impl Memory {
         let queues = MemoryQueue::new(world.clone());
         for step in [Step::Validate, Step::Payment, Step::Stock, Step::Shipping] {
             let dead_letters = dead_letters(step);
-            let receives = match step {
-                Step::Payment | Step::Shipping => RECEIVES_BEHIND_BREAKER,
-                Step::Validate | Step::Stock => RECEIVES,
-            };
             for lane in Lane::ALL {
                 let config = QueueConfig::new(queue_name(step, lane)).visibility_s(VISIBILITY_S);
-                queues.create(config.redrive(dead_letters.clone(), receives));
+                queues.create(config.redrive(dead_letters.clone(), receives(step)));
             }
             queues.create(QueueConfig::new(dead_letters).retention_s(DEAD_S));
         }
@@ -77,6 +73,14 @@ impl Memory {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The `maxReceiveCount` of a step's queues.
+pub fn receives(step: Step) -> u32 {
+    match step {
+        Step::Payment | Step::Shipping => RECEIVES_BEHIND_BREAKER,
+        Step::Validate | Step::Stock => RECEIVES,
+    }
 }
 
 /// The dead-letter queue of a step.

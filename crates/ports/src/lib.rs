@@ -13,6 +13,7 @@ mod message;
 mod orders;
 mod payments;
 mod provider;
+mod put_off;
 
 pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{Case, CaseClass, OpenCase};
@@ -32,6 +33,7 @@ pub use payments::{
     Captured, ChargeLimits, Confirmation, Created, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided,
 };
 pub use provider::{Lookup, ProviderError, Terms};
+pub use put_off::put_off;
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};
 /// Sends order commands to the command queues: what a row owes leaves through this.

@@ -89,6 +89,8 @@ pub struct Invocation {
     pub request_id: String,
     /// When the function is stopped, UTC milliseconds.
     pub deadline_ms: u64,
+    /// Whether it is the process's first.
+    pub cold_start: bool,
 }
 
 /// Answers one request, always: what goes wrong, a panic included, is a problem. Logs one line.
@@ -135,6 +137,9 @@ pub async fn handle<K: FetchKeys>(
         .filter_map(|(name, value)| Some((name, value?)))
         .fold(line, |line, (name, value)| line.property(name, value));
     line.emit(ended_ms);
+    if invocation.cold_start {
+        Document::cold_start("accept-order").emit(ended_ms);
+    }
     response
 }
 

@@ -3,6 +3,7 @@
 use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
+use order::Step;
 use platform::{Aws, setting};
 use providers::{Secret, Stripe};
 
@@ -22,7 +23,11 @@ async fn main() -> Result<(), Error> {
     ));
     let key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
     let stripe: &Stripe = Box::leak(Box::new(Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?));
-    let batch =
-        Batch::new("process-payment", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    let batch = Batch::new("process-payment", aws)
+        .dead_letters(setting("DLQ_URL")?)
+        .lines(Lines::with_subject_as("order_id"))
+        .on_deferral(setting("MAX_RECEIVE_COUNT")?.parse()?, move |record, failure| async move {
+            ports::put_off(aws, Step::Payment, &record, &failure).await
+        });
     serve::sqs(batch, move |record| async move { process_payment::handle(aws, stripe, &record).await }).await
 }

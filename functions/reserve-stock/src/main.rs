@@ -3,14 +3,19 @@
 use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
+use order::Step;
 use platform::{Aws, setting};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws: &Aws =
-        Box::leak(Box::new(Aws::load(&["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?));
-    let batch =
-        Batch::new("reserve-stock", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    let needs = ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"];
+    let aws: &Aws = Box::leak(Box::new(Aws::load(&needs).await?));
+    let batch = Batch::new("reserve-stock", aws)
+        .dead_letters(setting("DLQ_URL")?)
+        .lines(Lines::with_subject_as("order_id"))
+        .on_deferral(setting("MAX_RECEIVE_COUNT")?.parse()?, move |record, failure| async move {
+            ports::put_off(aws, Step::Stock, &record, &failure).await
+        });
     serve::sqs(batch, move |record| async move { reserve_stock::handle(aws, &record).await }).await
 }

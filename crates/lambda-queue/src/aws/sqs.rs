@@ -9,8 +9,8 @@ use aws_sdk_sqs::types::{
 };
 
 use super::errors::text;
-use crate::meter;
 use crate::ports::{Entry, Outgoing, Queue};
+use crate::{envelope, meter};
 
 /// [`Queue`] over SQS.
 #[derive(Clone, Debug)]
@@ -39,21 +39,23 @@ impl Sqs {
 
 impl Queue for Sqs {
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
-        let entries: Result<Vec<_>, String> =
-            messages.iter().enumerate().map(|(at, message)| entry(at, message)).collect();
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(why) => return vec![Err(why); messages.len()],
-        };
+        let (entries, mut results) = entries(messages);
+        if entries.is_empty() {
+            return results;
+        }
         meter::count_send(queue);
         let send = self.client.send_message_batch().queue_url(self.url(queue));
-        match send.set_entries(Some(entries)).send().await {
+        let sent = match send.set_entries(Some(entries)).send().await {
             Ok(answer) => {
                 let ok = answer.successful().iter().map(|entry| entry.id().to_owned()).collect();
                 each(messages.len(), &ok, answer.failed())
             }
             Err(error) => vec![Err(text(&error)); messages.len()],
+        };
+        for (result, sent) in results.iter_mut().zip(sent).filter(|(result, _)| result.is_ok()) {
+            *result = sent;
         }
+        results
     }
 
     async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
@@ -100,6 +102,19 @@ fn each(entries: usize, ok: &HashSet<String>, failed: &[BatchResultErrorEntry]) 
         .collect()
 }
 
+/// What is sent, each under its place as id; and for each message why it is not. One that is too large is its own error:
+/// SQS would refuse the whole request for it.
+fn entries(messages: &[Outgoing]) -> (Vec<SendMessageBatchRequestEntry>, Vec<Result<(), String>>) {
+    let mut entries = Vec::with_capacity(messages.len());
+    let results = messages.iter().enumerate().map(|(at, message)| {
+        envelope::check(message).map_err(|error| error.to_string())?;
+        entries.push(entry(at, message)?);
+        Ok(())
+    });
+    let results = results.collect();
+    (entries, results)
+}
+
 fn entry(at: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, String> {
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(at.to_string())
@@ -111,4 +126,25 @@ fn entry(at: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, 
         entry = entry.message_attributes(name, value.map_err(|error| error.to_string())?);
     }
     entry.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_large_is_its_own_error_and_the_others_are_sent() {
+        let of = |body: String, attributes: usize| Outgoing {
+            queue: "work".to_owned(),
+            body,
+            group: None,
+            dedup: None,
+            attributes: (0..attributes).map(|at| (format!("a{at}"), "x".to_owned())).collect(),
+        };
+        let large = "x".repeat(envelope::MOST_BYTES + 1);
+        let (entries, results) = entries(&[of("1".into(), 0), of(large, 0), of("3".into(), 10), of("4".into(), 11)]);
+        assert_eq!(entries.iter().map(SendMessageBatchRequestEntry::id).collect::<Vec<_>>(), ["0", "2"]);
+        assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false]);
+        assert!(results.get(1).is_some_and(|result| result.as_ref().is_err_and(|why| why.contains("bytes"))));
+    }
 }

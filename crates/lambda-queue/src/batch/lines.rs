@@ -1,17 +1,15 @@
 //! The loop's own observer: a line for every record and one for every invocation, as metrics and as log.
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::observe::{Failed, Finished, Observer, Summary};
+use super::spans::Story;
 use crate::metrics::Document;
 use crate::{Failure, Verdict};
 
-/// Most characters of a subject that are logged.
-const SUBJECT: usize = 64;
-
 /// Prints `record finished` for every record (metric `latency_ms`: from its sending to the end of its invocation) and
-/// `invocation finished` (metrics `records`, `failed`, `deferred`, `duration_ms`), and logs why a record failed.
+/// `invocation finished` (metrics `records`, `failed`, `deferred`, `duration_ms`), `cold start` (metric `cold_start`) for a
+/// process's first one, and logs why a record failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
     subject: &'static str,
@@ -35,7 +33,7 @@ impl Lines {
             .metric("latency_ms", "Milliseconds", of.now_ms.saturating_sub(of.record.context.sent_ms))
             .property("request_id", of.invocation.request_id.as_str())
             .property("message_id", of.record.message_id.as_str())
-            .property(self.subject, subject(&of.record.body))
+            .property(self.subject, Story::of(&of.record.body).subject())
             .property("queue", of.queue)
             .property("verdict", verdict)
             .property("receive_count", of.record.context.receive_count)
@@ -87,18 +85,12 @@ impl Observer for Lines {
             .property("sends", json!(of.sends))
             .property("cold_start", of.invocation.cold_start)
             .emit(of.now_ms);
+        if of.invocation.cold_start {
+            Document::cold_start(of.function).emit(of.now_ms);
+        }
     }
 }
 
 fn count(of: usize) -> u64 {
     u64::try_from(of).unwrap_or(u64::MAX)
-}
-
-/// The `subject` of a CloudEvent.
-fn subject(body: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Subject {
-        subject: String,
-    }
-    serde_json::from_str::<Subject>(body).ok().map(|event| event.subject.chars().take(SUBJECT).collect())
 }

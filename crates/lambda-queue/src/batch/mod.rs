@@ -13,6 +13,10 @@
 //! - Two seconds of the invocation are kept for that. What has not finished by then is dropped where it stands, and goes
 //!   back as failed; nothing is started any more.
 //!
+//! With the feature `logging` all of it runs in the spans of [`crate::logging`]: a line has the ids of its invocation and
+//! record, those of the CloudEvent in the body included, and held lines are let out where one fails. A deferral by the
+//! handler is no failure.
+//!
 //! An invocation keeps nothing for the next one: all its state lives in [`Batch::run`], so invocations may run side by
 //! side in one process. The loop is one task (`drive.rs`): nothing of it is shared.
 //!
@@ -25,12 +29,12 @@ use std::sync::Arc;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse};
 use futures::future::BoxFuture;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::dead_letter::DeadLetter;
 use crate::meter::Meter;
 use crate::retry::{self, RetryBudget};
-use crate::{Answer, Clock, Failure, Outgoing, Queue, Random};
+use crate::{Answer, Clock, Failure, Outgoing, Queue, Random, Verdict};
 
 pub mod delivery;
 mod drive;
@@ -43,6 +47,7 @@ mod policy;
 mod read;
 mod record;
 mod settle;
+mod spans;
 pub mod stream;
 mod typed;
 
@@ -51,6 +56,7 @@ use owed::Sending;
 use plan::{Free, Lines as Groups};
 use policy::ANSWER_MS;
 use record::{Slot, slots};
+use spans::Spans;
 
 pub use event::{Attribute, Event, Message, NotSqs};
 pub use lines::Lines;
@@ -220,21 +226,33 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         W: Future<Output = Answer>,
     {
         let event = event.into();
+        if !self.watched() {
+            return self.work(event, &of, handler).await;
+        }
+        spans::invocation(&of, || self.ports.now_ms(), self.work(event, &of, handler)).await
+    }
+
+    async fn work<F, W>(&self, event: Event, of: &Invocation, handler: F) -> Result<SqsBatchResponse, BatchError>
+    where
+        F: Fn(Arc<Record>) -> W,
+        W: Future<Output = Answer>,
+    {
         let started_ms = self.ports.now_ms();
         let source = Source::of(&event);
-        let slots = slots(event, &of, KEPT_MS)?;
-        let meters: Vec<Meter> =
-            if self.watched() { slots.iter().map(|_| Meter::default()).collect() } else { Vec::new() };
+        let slots = slots(event, of, KEPT_MS)?;
+        let watched = if self.watched() { slots.len() } else { 0 };
+        let meters: Vec<Meter> = (0..watched).map(|_| Meter::default()).collect();
+        let spans = Spans::new(source.name(), watched);
         let meter = Meter::default();
         let work = async {
-            let ended = self.handle_all(&slots, &meters, &source, of.deadline_ms, &handler).await;
+            let ended = self.handle_all(&slots, &meters, &spans, &source, of.deadline_ms, &handler).await;
             let mut ends = self.ends(&slots, ended, source.fifo);
             self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends)).await;
             self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
             ends
         };
         let ends = if self.watched() { meter.around(work).await } else { work.await };
-        self.answer(&slots, &ends, &meters, &source, &of, started_ms, &meter)
+        self.answer(&slots, &ends, &meters, &spans, &source, of, started_ms, &meter)
     }
 
     /// Runs the handlers and sends what they owe, until all is done or the time is up.
@@ -242,6 +260,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         &self,
         slots: &[Slot],
         meters: &[Meter],
+        spans: &Spans<'_>,
         source: &Source,
         deadline_ms: u64,
         handler: &F,
@@ -255,12 +274,8 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             let slot = slots.get(place).map(|slot| (Arc::clone(&slot.record), slot.bodyless));
             let meter = meters.get(place).cloned();
             let span = match (&meter, &slot) {
-                (Some(_), Some((record, _))) => tracing::info_span!(
-                    "record",
-                    message_id = record.message_id,
-                    receive_count = record.context.receive_count
-                ),
-                (_, _) => tracing::Span::none(),
+                (Some(_), Some((record, _))) => spans.open(place, record),
+                (_, _) => Span::none(),
             };
             async move {
                 let answer = match slot {
@@ -272,6 +287,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                         None => handler(record).await,
                     },
                 };
+                spans.answered(place, &answer);
                 [answer]
             }
         };
@@ -339,6 +355,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         slots: &[Slot],
         ends: &[End],
         meters: &[Meter],
+        spans: &Spans<'_>,
         source: &Source,
         of: &Invocation,
         started_ms: u64,
@@ -350,7 +367,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             let deferral = |end: &&End| matches!(end, End::Ended(Err(failure)) if failure.is_deferral());
             let received: Vec<&str> = slots.iter().map(|slot| slot.record.message_id.as_str()).collect();
             let now_ms = self.ports.now_ms();
-            for ((slot, end), meter) in slots.iter().zip(ends).zip(meters) {
+            for (place, ((slot, end), meter)) in slots.iter().zip(ends).zip(meters).enumerate() {
                 let of = Finished {
                     function: self.function,
                     invocation: of,
@@ -359,6 +376,13 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                     calls: &meter.calls(),
                     now_ms,
                 };
+                let failed = match end {
+                    End::Ended(Ok(Verdict::DeadLettered)) => Some(Verdict::DeadLettered.name()),
+                    End::Ended(Ok(_)) | End::Follower => None,
+                    End::Ended(Err(failure)) => Some(failure.name()),
+                };
+                let span = spans.end(place, failed);
+                let _inside = span.enter();
                 self.tell(|observer| match end {
                     End::Ended(Ok(verdict)) => observer.succeeded(&of, *verdict),
                     End::Ended(Err(failure)) => observer.failed(&of, Failed::Itself(failure)),

@@ -163,7 +163,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         };
         match claimed {
             Claimed::Completed => self.replay(call, record.as_ref()),
-            Claimed::Held { until_ms, .. } => Err(IdempotencyError::InProgress { until_ms }),
+            Claimed::Held { until_ms, live } => Err(IdempotencyError::InProgress { until_ms, live }),
             Claimed::Skipped | Claimed::Busy { .. } => Err(IdempotencyError::OtherUse),
             Claimed::Fresh(lease) if lease.attempts > MAX_ATTEMPTS => {
                 self.park(&lease, format!("{MAX_ATTEMPTS} attempts came to nothing")).await

@@ -20,10 +20,12 @@ pub enum IdempotencyError {
     #[error("the idempotency key was used for another payload")]
     Conflict,
     /// Another worker holds the lease, or the effect is in doubt and not yet to be looked up.
-    #[error("another worker has it, or it is in doubt")]
+    #[error("{}", if *.live { "another worker is at it" } else { "it is in doubt, and too early to look it up" })]
     InProgress {
         /// When the lease and the settle time are over, UTC milliseconds.
         until_ms: u64,
+        /// Whether the lease is not over: its holder may be at work, and end soon.
+        live: bool,
     },
     /// The effect may have happened: whoever comes next looks it up.
     #[error("the outcome is unknown: {why}")]
@@ -80,7 +82,8 @@ impl From<IdempotencyError> for Failure {
             | IdempotencyError::Fingerprint(_)
             | IdempotencyError::Conflict
             | IdempotencyError::Parked { .. } => Self::Poison { reason: error.to_string() },
-            IdempotencyError::InProgress { until_ms } => Self::Defer { until_ms, why: error.to_string() },
+            IdempotencyError::InProgress { until_ms, live: true } => Self::busy(until_ms, error),
+            IdempotencyError::InProgress { until_ms, live: false } => Self::defer(until_ms, error),
             IdempotencyError::InDoubt { reference, until_ms, why } => Self::Unknown { key: reference, until_ms, why },
             IdempotencyError::LeaseLost => Self::again(error),
             IdempotencyError::TooLarge { .. } | IdempotencyError::Unreadable(_) | IdempotencyError::OtherUse => {

@@ -54,6 +54,9 @@ mod span;
 mod text;
 pub(crate) mod trace;
 
+pub(crate) use settings::system_ms;
+pub(crate) use span::in_invocation;
+
 use std::io::Write as _;
 use std::sync::Arc;
 

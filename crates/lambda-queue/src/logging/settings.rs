@@ -215,7 +215,7 @@ fn parse<T: FromStr>(text: &str) -> Result<T, String> {
 
 /// The process's clock.
 #[expect(clippy::disallowed_methods, reason = "what a line is stamped with unless `Settings::now` says otherwise")]
-fn system_ms() -> u64 {
+pub(crate) fn system_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

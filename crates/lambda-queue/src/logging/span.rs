@@ -203,6 +203,15 @@ pub fn current_traceparent() -> Option<String> {
         .flatten()
 }
 
+/// Whether an invocation's span is around.
+pub(crate) fn in_invocation() -> bool {
+    let around = |(id, dispatch): (&span::Id, &Dispatch)| {
+        let registry = dispatch.downcast_ref::<Registry>()?;
+        Some(registry.span(id)?.scope().any(|span| span.extensions().get::<Arc<Held>>().is_some()))
+    };
+    Span::current().with_subscriber(around).flatten().unwrap_or_default()
+}
+
 /// Exports the spans that have ended, in at most a second and at most a quarter of `left`. Without an endpoint, or
 /// without the feature `otlp`, there is nothing to do.
 #[cfg(feature = "otlp")]

@@ -9,6 +9,8 @@ mod fifo;
 mod observers;
 mod owed;
 mod retry;
+#[cfg(feature = "logging")]
+mod spans;
 mod stream;
 mod support;
 mod time;

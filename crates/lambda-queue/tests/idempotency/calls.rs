@@ -79,12 +79,16 @@ async fn a_call_runs_once_and_is_replayed_afterwards() {
 }
 
 #[tokio::test]
-async fn a_held_lease_is_a_deferral_to_its_end_and_another_payload_a_conflict() {
+async fn a_held_lease_is_busy_while_it_lives_then_a_deferral_to_its_end_and_another_payload_a_conflict() {
     let bench = Bench::new(settings());
     assert!(bench.run(1, AUTHORITATIVE, Some(unknown())).await.is_err());
     let until_ms = bench.world.now_ms() + 20_000 + 10_000;
     let error = bench.run(1, AUTHORITATIVE, None).await.unwrap_err();
-    assert_eq!(error, IdempotencyError::InProgress { until_ms });
+    assert_eq!(error, IdempotencyError::InProgress { until_ms, live: true });
+    assert!(matches!(Failure::from(error), Failure::Busy { until_ms: until, .. } if until == until_ms));
+    bench.world.advance_ms(20_000);
+    let error = bench.run(1, AUTHORITATIVE, None).await.unwrap_err();
+    assert_eq!(error, IdempotencyError::InProgress { until_ms, live: false });
     assert!(matches!(Failure::from(error), Failure::Defer { until_ms: until, .. } if until == until_ms));
     assert_eq!(bench.run(2, AUTHORITATIVE, None).await, Err(IdempotencyError::Conflict));
     assert_eq!(bench.ran(), 1);

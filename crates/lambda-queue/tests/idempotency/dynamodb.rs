@@ -130,7 +130,7 @@ async fn a_killed_owners_effect_is_looked_up_never_blindly_repeated(store: &Dyna
     };
     assert_eq!(run().await, None);
     let until_ms = world.now_ms() + 21_000;
-    assert_eq!(run().await, Some(Err(IdempotencyError::InProgress { until_ms })));
+    assert_eq!(run().await, Some(Err(IdempotencyError::InProgress { until_ms, live: true })));
     world.advance_ms(21_000);
     assert_eq!(run().await, Some(Ok(Answer { value: 7, how: How::Adopted })));
     assert_eq!(run().await, Some(Ok(Answer { value: 7, how: How::Replayed })));

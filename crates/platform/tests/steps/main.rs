@@ -7,6 +7,8 @@ mod shop;
 
 use std::sync::atomic::Ordering;
 
+use lambda_queue::batch::Deferral;
+use lambda_queue::{Clock as _, Failure, Record, RecordContext};
 use order::{OrderId, State, Step};
 use shop::{PIECES, PRICE, Shop, cancel};
 
@@ -101,4 +103,54 @@ async fn a_cancel_that_comes_while_the_money_is_being_held_gives_the_hold_up() {
     assert_eq!(shop.row(id).await.state, State::Cancelled);
     assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "cancel"]);
     assert_eq!(shop.available().await, PIECES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_only_ever_deferred_leaves_its_queue_for_recovery_and_not_for_the_dead_letters() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let queues = &shop.platform.backend().queues;
+    let version = shop.row(id).await.version;
+    // Too little time for a call to the provider: each receive is a deferral, and no attempt.
+    for receive in 1..=45 {
+        let taken_over = shop.invoke_for(Step::Payment, 6_000).await == 1;
+        assert_eq!(taken_over, receive == 45, "receive {receive} of 50");
+        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    }
+    for queue in ["payment-express", "payment-dlq"] {
+        assert_eq!(queues.counts(queue), lambda_queue::memory::Counts::default(), "{queue}");
+    }
+    let row = shop.row(id).await;
+    assert_eq!((row.state, row.version, row.nudges), (State::Validated, version, 0));
+    assert!(shop.till.asked.lock().unwrap().is_empty());
+
+    let recovered = recover_orders::recover(&*shop.platform, shop.platform.now_ms() + 50_000).await.unwrap();
+    assert_eq!((recovered.due, recovered.sent), (1, 1));
+    assert_eq!(shop.invoke(Step::Payment).await, 1);
+    assert_eq!(shop.row(id).await.state, State::Authorized);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_off_command_is_due_when_it_may_go_on_and_never_later_than_a_quarter_of_an_hour() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let now_ms = shop.platform.now_ms();
+    let event: lambda_queue::batch::Event = shop.platform.backend().queues.receive("payment-express", 1).into();
+    let body = event.records[0].body.clone().unwrap();
+    let put_off = async |body: &str, failure: Failure| {
+        let context =
+            RecordContext { receive_count: 45, sent_ms: 0, group: None, handler_deadline_ms: 0, deadline_ms: 0 };
+        ports::put_off(&*shop.platform, Step::Payment, &Record::new("m", body, context), &failure).await
+    };
+    for (until_ms, due_at) in [(now_ms + 7_000, now_ms + 7_000), (0, now_ms), (u64::MAX, now_ms + 900_000)] {
+        for failure in [Failure::defer(until_ms, "a breaker is open"), Failure::busy(until_ms, "held")] {
+            assert_eq!(put_off(&body, failure).await, Deferral::TakenOver);
+            assert_eq!(shop.row(id).await.due_at, Some(due_at));
+        }
+    }
+    // What is none, what cannot be read, and what the row does not owe any more is left to the queue.
+    assert_eq!(put_off(&body, Failure::retry("429")).await, Deferral::Left);
+    assert_eq!(put_off("{}", Failure::defer(0, "")).await, Deferral::Left);
+    cancel(&shop.platform, id).await;
+    assert_eq!(put_off(&body, Failure::defer(0, "")).await, Deferral::Left);
 }

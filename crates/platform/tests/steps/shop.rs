@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use lambda_queue::batch::Invocation;
 use lambda_queue::memory::World;
@@ -13,11 +13,11 @@ use order::{
     Currency, Lane, Line, Money, NewOrder, Next, Order, OrderId, Outcome, PaymentId, Shipment, Step, transition,
 };
 use platform::Platform;
-use platform::memory::{Memory, dead_letters};
+use platform::memory::{Memory, dead_letters, receives};
 use ports::{
     AcceptOrder as _, Accepted, Captured, Carrier, ChargeLimits, Commit, CommitOrder as _, Confirmation, Created,
     LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError, RefundView,
-    ShipmentAnswer, ShipmentRequest, Terms, Voided, command_message, queue_name,
+    ShipmentAnswer, ShipmentRequest, Terms, Voided, command_message, put_off, queue_name,
 };
 
 pub const LANE: Lane = Lane::Express;
@@ -196,6 +196,15 @@ impl Carrier for Van {
     }
 }
 
+/// Any amount can be paid.
+struct NoLimits;
+
+impl ChargeLimits for NoLimits {
+    fn least_charge_minor(&self, _: Currency) -> u64 {
+        0
+    }
+}
+
 pub struct Shop {
     pub platform: std::sync::Arc<Platform<Memory>>,
     pub till: Till,
@@ -262,23 +271,32 @@ impl Shop {
 
     /// One invocation of a step's function with what its queue holds; answers how many messages it finished.
     pub async fn invoke(&self, step: Step) -> usize {
+        self.invoke_for(step, 15_000).await
+    }
+
+    /// The same with so much time, milliseconds.
+    pub async fn invoke_for(&self, step: Step, time_ms: u64) -> usize {
         let queues = &self.platform.backend().queues;
         let event = queues.receive(&queue_name(step, LANE), 10);
         let ports = &*self.platform;
-        let batch = Batch::new("step", ports).dead_letters(dead_letters(step));
-        let of =
-            Invocation { request_id: "r".to_owned(), deadline_ms: self.platform.now_ms() + 15_000, cold_start: false };
-        let answer = batch.run(event.clone(), of, async |record| self.handle(step, &record).await).await.unwrap();
+        let batch = Batch::new("step", ports)
+            .dead_letters(dead_letters(step))
+            .on_deferral(receives(step), move |record, failure| async move {
+                put_off(ports, step, &record, &failure).await
+            });
+        let deadline_ms = self.platform.now_ms() + time_ms;
+        let of = Invocation { request_id: "r".to_owned(), deadline_ms, cold_start: false };
+        let answer = batch.run(event.clone(), of, |record| self.handle(step, record)).await.unwrap();
         queues.settle(&event, &answer)
     }
 
-    async fn handle(&self, step: Step, record: &Record) -> Result<Done, Failure> {
+    async fn handle(&self, step: Step, record: Arc<Record>) -> Result<Done, Failure> {
         let ports = &*self.platform;
         match step {
-            Step::Validate => validate_order::handle(ports, &self.till, record).await,
-            Step::Payment => process_payment::handle(ports, &self.till, record).await,
-            Step::Stock => reserve_stock::handle(ports, record).await,
-            Step::Shipping => ship_order::handle(ports, &Van, record).await,
+            Step::Validate => validate_order::handle(ports, &self.till, &record).await,
+            Step::Payment => process_payment::handle(ports, &self.till, &record).await,
+            Step::Stock => reserve_stock::handle(ports, &record).await,
+            Step::Shipping => ship_order::handle(ports, &Van, &record).await,
         }
     }
 }

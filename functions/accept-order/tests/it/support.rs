@@ -300,7 +300,7 @@ impl Scene {
     }
 
     pub async fn ask_until(&self, ask: Ask, deadline_ms: u64) -> Reply {
-        let invocation = Invocation { request_id: "invocation-1".to_owned(), deadline_ms };
+        let invocation = Invocation { request_id: "invocation-1".to_owned(), deadline_ms, cold_start: false };
         let response = handle(&self.world, &self.api, &invocation, ask.0).await;
         let (parts, body) = response.into_parts();
         let json = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() };
