@@ -14,7 +14,7 @@ use order::{
 use platform::Platform;
 use platform::memory::{Memory, dead_letters, receives};
 use ports::{
-    AcceptOrder as _, Accepted, Captured, Carrier, ChargeLimits, Commit, CommitOrder as _, Confirmation,
+    AcceptOrder as _, Accepted, Captured, Carrier, ChargeLimits, Commit, CommitOrder as _, Confirmation, Created,
     LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError, ShipmentAnswer,
     ShipmentRequest, Terms, Voided, command_message, put_off, queue_name,
 };
@@ -48,10 +48,10 @@ impl Payments for Till {
         Terms { idempotency_window_ms: 86_400_000, lookup: Lookup::Authoritative, settle_ms: 1_000 }
     }
 
-    async fn create_payment(&self, _: &str, payment: &NewPayment) -> Result<PaymentId, ProviderError> {
+    async fn create_payment(&self, _: &str, payment: &NewPayment) -> Result<Created, ProviderError> {
         *self.status.lock().unwrap() = Some((PaymentStatus::Unconfirmed, payment.amount));
         self.note("create", PaymentStatus::Unconfirmed);
-        Ok("pi_1".parse().unwrap())
+        Ok(Created::Made("pi_1".parse().unwrap()))
     }
 
     async fn confirm_payment(&self, _: &str, _: &PaymentId) -> Result<Confirmation, ProviderError> {
