@@ -1,5 +1,6 @@
 //! Every command step in one process, over the platform in memory: its own code, batch loop, tables and queues included.
 
+mod privacy;
 mod shop;
 
 use std::sync::atomic::Ordering;
