@@ -1,7 +1,20 @@
 //! What any SQS-fed Lambda in Rust needs: a batch loop that answers per record, failures with one meaning each,
 //! leases around effects outside, CloudEvents, backoff by visibility, dead letters, structured logs and metrics.
 //!
-//! It knows nothing of orders. Queue, clock and randomness are ports ([`ports`]); an adapter for AWS stands elsewhere.
+//! | module | what |
+//! | --- | --- |
+//! | [`batch`] | the loop over queues and streams, delivery modes, observers |
+//! | [`retry`], [`dead_letter`] | when a failed record comes back, and where it goes if it never may |
+//! | [`idempotency`] | one effect once: keys, leases, look-ups |
+//! | [`breaker`] | circuit breakers, of a process or of a table |
+//! | [`envelope`] | CloudEvents: causes, traces, versions, sizes, claim check |
+//! | [`metrics`], [`meter`] | CloudWatch's embedded metrics; calls of services counted |
+//! | `logging`, `otlp` (features) | JSON lines with ids; spans |
+//! | `serve` (feature `runtime`) | the loop under the Lambda runtime |
+//! | [`ports`] | queue, store, objects, clock, randomness, ids: traits |
+//! | `aws`, `memory` (features) | their adapters |
+//!
+//! It knows nothing of orders. The crate's `README.md` has a first consumer.
 
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -29,3 +42,7 @@ pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Answer, Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};
 pub use redacted::{REDACTED, Redacted};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

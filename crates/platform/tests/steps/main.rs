@@ -1,6 +1,7 @@
 //! Every command step in one process, over the platform in memory: its own code, batch loop, tables and queues included.
 
 mod cases;
+mod privacy;
 mod records;
 mod refunds;
 mod shop;
