@@ -1,5 +1,7 @@
 //! The Runtime API as a function sees it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::time::Duration;
 
 use bench::runtime_api::{Answer, RuntimeApi, Unanswered};

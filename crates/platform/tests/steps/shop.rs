@@ -196,15 +196,6 @@ impl Carrier for Van {
     }
 }
 
-/// Any amount can be paid.
-struct NoLimits;
-
-impl ChargeLimits for NoLimits {
-    fn least_charge_minor(&self, _: Currency) -> u64 {
-        0
-    }
-}
-
 pub struct Shop {
     pub platform: std::sync::Arc<Platform<Memory>>,
     pub till: Till,
