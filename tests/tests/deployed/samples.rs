@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use order::{Order, State};
-use orderflow::stack::{FUNCTIONS, function_environment, project_root};
+use orderflow::stack::{FUNCTIONS, binaries, function_environment, project_root};
 use serde_json::{Value, json};
 use tests::ledger::Effect;
 use tests::runtime_api::{Function, Outcome};
@@ -17,11 +17,9 @@ fn sample(function: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
 }
 
-/// Beside this test: the functions of the same build.
+/// Of the build that is deployed.
 fn binary(function: &str) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let build = own.ancestors().nth(2).expect("a test is in deps of its build");
-    Ok(build.join(function))
+    Ok(binaries(&project_root()?).join(function))
 }
 
 async fn invoke(shop: &Shop, function: &str) -> anyhow::Result<Value> {

@@ -72,7 +72,7 @@ pub(crate) fn host_triple() -> String {
 }
 
 /// Where cargo puts the binaries of the dev profile.
-pub(crate) fn binaries(root: &Path) -> PathBuf {
+pub fn binaries(root: &Path) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     target.join(host_triple()).join("debug")
 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-pub use artifacts::{FUNCTIONS, build};
+pub use artifacts::{FUNCTIONS, binaries, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
