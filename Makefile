@@ -34,7 +34,7 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
              publish-events recover-orders
 # What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
-# (ADR 8; tests/tools/test_one_build.py compares).
+# (ADR 8).
 LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests
 BIN := target/$(HOST)/debug
 CARGO_QUIET := $(if $(V),,--quiet)
