@@ -29,6 +29,8 @@ export AWS_CONFIG_FILE := $(CURDIR)/.local/no-aws-config
 export AWS_SHARED_CREDENTIALS_FILE := $(CURDIR)/.local/no-aws-credentials
 unexport AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL
 export SAM_CLI_TELEMETRY := 0
+# The same random programs in every run, so that a red test is about the change: PROPTEST_RNG_SEED=$RANDOM tries others.
+export PROPTEST_RNG_SEED ?= 20261124
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \

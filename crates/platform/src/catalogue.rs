@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lambda_queue::ports::store::{Value, Write, Written};
+use lambda_queue::ports::store::{Value, Write};
 use order::Sku;
 use ports::{Product, ReadCatalogue, StoreError};
 
@@ -43,20 +43,6 @@ impl<B: Backend> Platform<B> {
             ("available".to_owned(), number(product.available)),
         ]);
         self.backend.write(Write::put(&self.names.stock_table, item)).await.map(drop)
-    }
-
-    /// Adds to (or with a negative number takes from) what is available of a product that is there; never below zero.
-    /// Answers whether it could.
-    pub async fn add_stock(&self, sku: &Sku, pieces: i64) -> Result<bool, StoreError> {
-        let key = HashMap::from([("sku".to_owned(), text(sku.as_str()))]);
-        let add = Write::update(&self.names.stock_table, key, "SET available = available + :pieces")
-            .when("attribute_exists(sku) AND available >= :least")
-            .value(":pieces", number(pieces))
-            .value(":least", number(pieces.saturating_neg().max(0)));
-        match self.backend.write(add).await? {
-            Written::Done(_) => Ok(true),
-            Written::Refused(_) => Ok(false),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use order::Email;
 use ports::{Mail, ProviderError, SendMail, StoreError};
 
 use crate::Aws;
-use lambda_queue::aws::store_error;
+use lambda_queue::aws::{never_connected, store_error};
 
 impl SendMail for Aws {
     async fn send_mail(&self, to: &Email, mail: &Mail) -> Result<String, ProviderError> {
@@ -29,6 +29,10 @@ impl SendMail for Aws {
                 // Only the code: SES quotes the recipient in its messages.
                 let code = error.code().unwrap_or_default().to_owned();
                 let why = if code.is_empty() { "SES gave no answer".to_owned() } else { code.clone() };
+                // The client does not retry: there was one attempt, and this is what became of it.
+                if never_connected(&error) {
+                    return Err(ProviderError::NotRun { retry_after: None, why: "no connection to SES".to_owned() });
+                }
                 Err(match store_error(&error) {
                     StoreError::NotDone(_) if matches!(code.as_str(), "MessageRejected" | "BadRequestException") => {
                         ProviderError::Refused { why }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lambda_queue::ports::store::{Query, Write, Written};
+use lambda_queue::ports::store::{Query, Write, Written, number_of};
 use order::{CustomerId, Order, OrderId, TenantId};
 use ports::{AcceptOrder, Accepted, Commit, CommitOrder, ListOrders, LoadOrder, OrderPage, StoreError};
 
@@ -27,17 +27,24 @@ impl<B: Backend> CommitOrder for Platform<B> {
     }
 
     async fn postpone(&self, order: &Order, due_at_ms: u64, nudges: u32) -> Result<bool, StoreError> {
+        // A row that is due at no time owes nothing.
+        let Some(found) = order.due_at else { return Ok(false) };
         let set = "SET due_at = :due_at, nudges = :nudges, open_shard = :shard";
         let update = Write::update(&self.names.orders_table, item::key(order.order_id), set)
-            .when("#version = :version AND attribute_exists(due_at)")
+            .when("#version = :version AND due_at = :found")
             .name("#version", "version")
             .value(":due_at", number(due_at_ms))
             .value(":nudges", number(nudges))
             .value(":shard", number(order.order_id.shard(item::SHARDS)))
+            .value(":found", number(found))
             .value(":version", number(order.version));
         match self.backend.write(update).await? {
             Written::Done(_) => Ok(true),
-            Written::Refused(_) => Ok(false),
+            // This very write, whose answer was lost, or one that says the same.
+            Written::Refused(Some(row)) => Ok(number_of(&row, "version") == Some(order.version)
+                && number_of(&row, "due_at") == Some(due_at_ms)
+                && number_of(&row, "nudges") == Some(u64::from(nudges))),
+            Written::Refused(None) => Ok(false),
         }
     }
 }

@@ -14,8 +14,9 @@ const LATEST_MS: u64 = 15 * 60_000;
 /// dead-letter queue: the order's `due_at` is set to when it may go on, and `recover-orders` sends the command again. For
 /// [`lambda_queue::Batch::on_deferral`].
 ///
-/// Left to its queue is what the row does not owe as the message says (its next receive finds that out), and what cannot be
-/// read or written now. Idempotent: one conditional write of `due_at`, on the row's version.
+/// Left to its queue is what the row does not owe as the message says (its next receive finds that out), what cannot be
+/// read or written now, and a row that recovery is moving just then. A row that is due later anyway is left as it is: the
+/// command was sent again not long ago. Idempotent: one conditional write of `due_at`, on the version and `due_at` read.
 pub async fn put_off<P: LoadOrder + CommitOrder + Clock>(
     ports: &P,
     step: Step,
@@ -51,5 +52,8 @@ async fn try_put_off<P: LoadOrder + CommitOrder + Clock>(
     }
     let now_ms = ports.now_ms();
     let due_at_ms = until_ms.clamp(now_ms, now_ms.saturating_add(LATEST_MS));
+    if order.due_at.is_some_and(|due_at| due_at >= due_at_ms) {
+        return Ok(true);
+    }
     Ok(ports.postpone(&order, due_at_ms, order.nudges).await?)
 }

@@ -1,6 +1,8 @@
 //! Mails the customer the story of an order, in order, each mail at most once. Consumes order events from
 //! `notify.fifo`, emits mail.
 
+use std::time::Duration;
+
 use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
 use lambda_queue::idempotency::{Claim, Ended};
 use lambda_queue::{Clock, Done, Failure, Record};
@@ -14,6 +16,12 @@ impl<P: LoadOrder + ClaimOnce + SendMail + Clock> Ports for P {}
 const VERSION: u32 = 1;
 /// The longest that a claim and its mail may take, milliseconds.
 const CLAIM_AND_SEND_MS: u64 = 5_000;
+/// The longest that a mail alone may take, milliseconds: one attempt, with its connection.
+const SEND_MS: u64 = 2_500;
+/// How often a claim is given back before its mail is given up.
+const GIVE_BACKS: u32 = 3;
+/// Between these, milliseconds, times the try.
+const GIVE_BACK_PAUSE_MS: u64 = 100;
 
 /// Renders the mail of an event; `None` for events that nobody is written about.
 pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
@@ -23,7 +31,7 @@ pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
 /// At most once: the claim `mail#<order>#<version>` goes before the mail and comes back only where the service surely
 /// did not take it. A mail whose answer was lost is never sent again.
 pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Result<Done, Failure> {
-    let event = parse(record, ports.now_ms())?;
+    let event = parse(record)?;
     let Some(kind) = event.data.event else { return Ok(Done::already()) };
     let Some(order) = ports.load_order(event.data.order_id).await? else {
         return Err(Failure::Poison { reason: "no such order".to_owned() });
@@ -39,6 +47,12 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     let Some(claim) = ports.claim_once(&format!("mail#{}#{}", order.order_id, event.data.version)).await? else {
         return Ok(Done::already());
     };
+    // The claim may have taken its time: what is begun now and cut off would count as sent.
+    let now_ms = ports.now_ms();
+    if now_ms.saturating_add(SEND_MS) > record.context.handler_deadline_ms {
+        give_back(ports, &claim).await?;
+        return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
+    }
     match ports.send_mail(email, &mail).await {
         Ok(message_id) => {
             // The mail is out whether or not its record says so: the claim alone keeps it from going twice.
@@ -69,16 +83,29 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     }
 }
 
-/// Gives a claim back whose mail surely did not leave. One that is somebody else's by now stays that one's.
+/// Gives a claim back whose mail surely did not leave; again where that fails, as a claim that stays silences its mail for
+/// good. One that is somebody else's by now stays that one's.
 async fn give_back(ports: &impl Ports, claim: &Claim) -> Result<(), StoreError> {
-    if ports.unclaim(claim).await? == Ended::LeaseLost {
-        tracing::warn!(record = claim.record, "the mail's claim is somebody else's");
+    let mut tried = 1;
+    loop {
+        match ports.unclaim(claim).await {
+            Ok(Ended::Done) => return Ok(()),
+            Ok(Ended::LeaseLost) => {
+                tracing::warn!(record = claim.record, "the mail's claim is somebody else's");
+                return Ok(());
+            }
+            Err(error) if tried >= GIVE_BACKS => {
+                tracing::error!(record = claim.record, %error, "a claim without its mail stays: nobody will send this mail");
+                return Err(error);
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(GIVE_BACK_PAUSE_MS * u64::from(tried))).await,
+        }
+        tried += 1;
     }
-    Ok(())
 }
 
-/// Reads an order event. A newer version waits for a newer program, as commands do.
-fn parse(record: &Record, now_ms: u64) -> Result<Event, Failure> {
+/// Reads an order event. One of a newer version is a case at once: waiting, it would hold up the story behind it.
+fn parse(record: &Record) -> Result<Event, Failure> {
     let poison = |reason: &str| Failure::Poison { reason: reason.to_owned() };
     let event = Envelope::<Data>::parse(&record.body)?;
     let name = match split_version(&event.kind) {
@@ -86,6 +113,6 @@ fn parse(record: &Record, now_ms: u64) -> Result<Event, Failure> {
         Some(_) | None => return Err(poison("not an order event")),
     };
     let versions = Versions::new().takes(name, VERSION);
-    let event = versions.bring_up(event).map_err(|error| error.into_failure(record.context.receive_count, now_ms))?;
+    let event = versions.bring_up(event).map_err(|error| poison(&error.to_string()))?;
     Ok(event.typed()?)
 }

@@ -2,7 +2,7 @@
 
 use lambda_queue::idempotency::Lease;
 use order::{Money, Outcome, Payment, PaymentId, Reason, ReasonCode};
-use ports::{Confirmation, Created, NewPayment, PaymentStatus, Stop};
+use ports::{Confirmation, Created, NewPayment, PaymentStatus, Stop, time_for_call};
 
 use crate::{Attempt, Ports, Provider, is_wrong_state, stuck};
 
@@ -27,6 +27,7 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     if in_doubt {
         match look_up(attempt, &payment_id).await? {
             Seen::Ended(outcome) => return Ok(outcome.unwrap_or_else(held)),
+            Seen::NeedsCustomer => return give_up(attempt, &lease, &payment_id).await,
             Seen::Unconfirmed => {
                 attempt.still_wanted()?;
                 lease = attempt.next_generation(&lease).await?;
@@ -38,6 +39,7 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     if is_wrong_state(&answer) {
         return match look_up(attempt, &payment_id).await? {
             Seen::Ended(outcome) => Ok(outcome.unwrap_or_else(held)),
+            Seen::NeedsCustomer => give_up(attempt, &lease, &payment_id).await,
             Seen::Unconfirmed => Err(stuck("an unconfirmed payment that cannot be confirmed")),
         };
     }
@@ -75,6 +77,7 @@ async fn create<P: Ports, Q: Provider>(
 enum Seen {
     /// `None`: it is held.
     Ended(Option<Outcome>),
+    NeedsCustomer,
     Unconfirmed,
 }
 
@@ -84,7 +87,7 @@ async fn look_up<P: Ports, Q: Provider>(attempt: &Attempt<'_, P, Q>, id: &Paymen
         PaymentStatus::Held if Some(seen.amount) == attempt.order.total => Ok(Seen::Ended(None)),
         PaymentStatus::Held => Err(stuck("another amount is held than the order's total")),
         PaymentStatus::Declined { code } => Ok(Seen::Ended(Some(declined(&code)))),
-        PaymentStatus::NeedsCustomer => Ok(Seen::Ended(Some(needs_customer()))),
+        PaymentStatus::NeedsCustomer => Ok(Seen::NeedsCustomer),
         PaymentStatus::Cancelled => Ok(Seen::Ended(Some(declined("canceled")))),
         PaymentStatus::Processing => Err(Stop::InDoubt { why: "the provider is still working on it".to_owned() }),
         PaymentStatus::Captured => Err(stuck("the payment is captured before the order is authorized")),
@@ -99,6 +102,12 @@ async fn give_up<P: Ports, Q: Provider>(
     lease: &Lease,
     id: &PaymentId,
 ) -> Result<Outcome, Stop> {
+    if !time_for_call(attempt.ports, attempt.context) {
+        // The look-up of the next attempt finds it so, and gives it up then.
+        return Err(Stop::InDoubt {
+            why: "too little time left to give up a payment that needs the customer".to_owned(),
+        });
+    }
     let key = format!("{}/give-up", lease.provider_key());
     // Declined all the same where this fails: only the customer could go on with it, and was never told how.
     if let Err(error) = attempt.payments.cancel_payment(&key, id).await {

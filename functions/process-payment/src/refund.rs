@@ -27,7 +27,8 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     attempt.time_left()?;
     let key = lease.provider_key();
     let answer = attempt.payments.refund_payment(&key, &id, attempt.order_id(), ordinal, amount).await;
-    if in_doubt && matches!(answer, Err(ProviderError::Failed { .. })) {
+    let answers = in_doubt && matches!(answer, Err(ProviderError::Failed { .. })) || is_wrong_state(&answer);
+    if answers {
         // Without the note the same key is asked once more, and answered the same.
         if let Err(failure) = attempt.ports.note(&lease, &answered(&lease)).await {
             tracing::warn!(order_id = %attempt.order_id(), %failure, "that the key was answered is not noted");
@@ -41,12 +42,14 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     Ok(Outcome::Refunded { ordinal, refund_id: answer? })
 }
 
-/// The note that a generation's key was asked again after a look-up had found nothing, and that the provider answered.
+/// The note that the provider has answered a generation's key, and that the answer is no refund: it refused it, or, asked
+/// again after a look-up had found nothing, it failed.
 ///
 /// Unlike a capture, a refund can happen twice: one that comes late would stand beside one under a new key. So in doubt the
 /// same key goes again, by which the provider itself tells the two apart, for as long as it takes. Only when it has answered
-/// that key, and a look-up after that still shows no refund (it stored a 500, and would give it for a day), is there a new
-/// one. So this is written after the answer, never before the call: a call that was throttled or lost answered nothing.
+/// that key, and a look-up after that still shows no refund (it stored a 500, or that there was no balance to refund from, and
+/// would say so for a day), is there a new one. So this is written after the answer, never before the call: a call that was
+/// throttled or lost answered nothing.
 fn answered(lease: &Lease) -> String {
     format!("answered with generation {}", lease.generation)
 }

@@ -105,11 +105,35 @@ struct Head {
 fn read(position: usize, record: EventRecord) -> Result<Option<Change>, BatchError> {
     let sequence_number = record.change.sequence_number.filter(|number| !number.is_empty());
     let sequence_number = sequence_number.ok_or(BatchError::NoSequenceNumber { position })?;
-    let new = record.change.new_image;
-    let head: Head = serde_dynamo::from_item(new.clone()).unwrap_or_default();
+    let key: Head = serde_dynamo::from_item(record.change.keys).unwrap_or_default();
+    if record.event_name == "REMOVE" {
+        tracing::error!(order_id = key.order_id, sequence_number, "an order's row was deleted, which nobody may");
+        return Ok(None);
+    }
+    // An old image that cannot be read hides no version: what is published too often does no harm.
     let old: Head = serde_dynamo::from_item(record.change.old_image).unwrap_or_default();
-    if head.order_id.is_empty() || head.version <= old.version {
-        // A row is never deleted; what changes without a version (when it is due) is nobody's business.
+    let new = record.change.new_image;
+    let head = match serde_dynamo::from_item::<_, Head>(new.clone()) {
+        Ok(head) if !head.order_id.is_empty() && head.version > 0 => head,
+        unreadable => {
+            let why =
+                unreadable.err().map_or_else(|| "no order_id or no version".to_owned(), |error| error.to_string());
+            tracing::error!(
+                order_id = key.order_id,
+                sequence_number,
+                why,
+                "a row without id or version: told as changed"
+            );
+            if key.order_id.is_empty() {
+                // Nothing is known that could be told.
+                return Ok(None);
+            }
+            let publication = Publication::changed(&key.order_id, old.version.saturating_add(1));
+            return Ok(Some(Change { sequence_number, publication, committed_ms: 0 }));
+        }
+    };
+    if head.version <= old.version {
+        // What changes without a version (when it is due) is nobody's business.
         return Ok(None);
     }
     let (publication, committed_ms) = match serde_dynamo::from_item::<_, Order>(new) {

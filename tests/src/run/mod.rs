@@ -1,5 +1,6 @@
 //! The run behind `make run`: a fresh stack, generated orders, live progress, a table, the invariants, a report.
 
+mod cpu;
 mod drive;
 mod figures;
 mod kind;
@@ -23,6 +24,7 @@ use crate::deployed::Deployed;
 use crate::guard;
 use crate::wait::eventually;
 
+pub use cpu::Cpu;
 pub use figures::Figures;
 pub use kind::Kind;
 pub use plan::{Plan, PlannedOrder};
@@ -132,9 +134,12 @@ async fn exercise(
 ) -> anyhow::Result<Report> {
     let deployed = Arc::new(Deployed::new(stack.info.clone())?);
     let since_ms = now_ms();
+    let cpu = || Cpu::now(stack.info.ministack_pid, stack.info.sandbox_pid);
+    let cpu_before = cpu();
     let rate = settings.backlog.is_none().then_some(settings.rate);
     let stuck_after = Duration::from_secs(settings.stuck_after_s);
     let journal = drive::drive(Arc::clone(&deployed), plan, rate, stuck_after).await?;
+    let cpu = cpu().zip(cpu_before).map(|(after, before)| after.since(before));
 
     let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
     for product in catalogue {
@@ -148,7 +153,7 @@ async fn exercise(
     let placed = journal.placed.clone();
     let evidence = Evidence::collect(&deployed, placed, journal.refunds.clone(), seeded, since_ms).await?;
     let verdicts = check::all(&evidence);
-    Ok(Report::new(settings, &stack.info, &journal, &evidence, verdicts))
+    Ok(Report::new(settings, &stack.info, &journal, &evidence, verdicts, cpu))
 }
 
 /// A function's lines reach the log just after its answer: waits until every invocation whose records are known tells

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::drive::Journal;
 use super::figures::{Figures, PerShippedOrder, Sends, StepFigures, percentile};
-use super::{Kind, Settings};
+use super::{Cpu, Kind, Settings};
 use crate::check::{Evidence, Verdict};
 use crate::deployed::story;
 
@@ -72,6 +72,8 @@ pub struct Report {
     pub dynamodb_calls_per_shipped_order: PerShippedOrder,
     /// See there.
     pub sends: Sends,
+    /// Who used the processors from the first order to the last end; none where the system does not tell.
+    pub cpu: Option<Cpu>,
     /// `POST /orders`.
     pub acceptance: Acceptance,
     /// Orders that ended otherwise than they were made to.
@@ -109,6 +111,7 @@ impl Report {
         journal: &Journal,
         evidence: &Evidence,
         invariants: Vec<Verdict>,
+        cpu: Option<Cpu>,
     ) -> Self {
         let figures = Figures::of(journal, evidence);
         let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -130,6 +133,7 @@ impl Report {
             messages_per_second_without_archive: figures.messages_per_second_without_archive,
             dynamodb_calls_per_shipped_order: figures.shipped,
             sends: figures.sends,
+            cpu,
             acceptance: Acceptance {
                 p50_ms: percentile(&accept_ms, 50),
                 p95_ms: percentile(&accept_ms, 95),
@@ -248,6 +252,12 @@ impl Report {
         for (function, most) in &self.sends.most_to_one_queue {
             add(&format!("the same, to one queue, of {function}"), most.to_string());
         }
+        if let Some(cpu) = self.cpu {
+            let Cpu { ministack_s, functions_s, sandbox_s, driver_s } = cpu;
+            let seconds = format!("{ministack_s:.1} / {functions_s:.1} / {sandbox_s:.1} / {driver_s:.1}");
+            add("CPU seconds of ministack / functions / sandbox / this program", seconds);
+            add("ministack's share of them", format!("{:.0} %", 100.0 * cpu.ministack_share()));
+        }
         add("messages in a batch (command steps)", format!("{:.2}", self.sends.mean_batch));
         table
     }
@@ -340,7 +350,7 @@ mod tests {
             launcher: Launcher::Patched,
         };
         let settings = Cli::parse_from(["run"]).settings;
-        Report::new(&settings, &info, journal, evidence, check::all(evidence))
+        Report::new(&settings, &info, journal, evidence, check::all(evidence), None)
     }
 
     fn nothing() -> Evidence {

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
-use super::errors::store_error;
+use super::errors::{read_error, store_error};
 use crate::ports::store::{Action, Item, Page, Query, Reason, Store, StoreError, Transacted, Value, Write, Written};
 
 /// Rounds of asking again for keys that a batch read left out.
@@ -48,7 +48,7 @@ fn malformed(error: BuildError) -> StoreError {
 impl Store for Dynamo {
     async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
         let get = self.0.get_item().table_name(table).consistent_read(consistent).set_key(Some(to_sdk(key)));
-        Ok(get.send().await.map_err(|error| store_error(&error))?.item.map(from_sdk))
+        Ok(get.send().await.map_err(|error| read_error(&error))?.item.map(from_sdk))
     }
 
     async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
@@ -61,7 +61,7 @@ impl Store for Dynamo {
             let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(consistent).build();
             let asked = asked.map_err(malformed)?;
             let answer = self.0.batch_get_item().request_items(table, asked).send().await;
-            let answer = answer.map_err(|error| store_error(&error))?;
+            let answer = answer.map_err(|error| read_error(&error))?;
             let rows = answer.responses.unwrap_or_default().remove(table).unwrap_or_default();
             found.extend(rows.into_iter().map(from_sdk));
             let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
@@ -86,7 +86,7 @@ impl Store for Dynamo {
             .set_exclusive_start_key(query.start.map(to_sdk))
             .send()
             .await
-            .map_err(|error| store_error(&error))?;
+            .map_err(|error| read_error(&error))?;
         Ok(Page {
             items: page.items.unwrap_or_default().into_iter().map(from_sdk).collect(),
             next: page.last_evaluated_key.map(from_sdk),

@@ -1,5 +1,7 @@
 //! What an SDK error says about whether the call was done.
 
+use std::error::Error;
+
 use crate::ports::store::StoreError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -23,7 +25,7 @@ pub fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Strin
     }
 }
 
-/// Whether it surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
+/// Whether a write surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
 pub fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let said = text(error);
     let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
@@ -32,4 +34,24 @@ pub fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
     } else {
         StoreError::Unknown(said)
     }
+}
+
+/// What failed that only reads: lost or refused, it has done nothing.
+pub fn read_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
+    StoreError::NotDone(text(error))
+}
+
+/// Whether the request surely never left: no connection came about (refused, no address for the name, no TLS, the time to
+/// connect over). Of the last attempt only: where the client retries, an earlier one may have left, so this is for clients
+/// that do not.
+pub fn never_connected<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> bool {
+    let SdkError::DispatchFailure(failure) = error else { return false };
+    let mut source = failure.as_connector_error().and_then(Error::source);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        source = error.source();
+    }
+    false
 }

@@ -8,7 +8,7 @@ mod sqs;
 mod system;
 
 pub use dynamodb::Dynamo;
-pub use errors::{store_error, text};
+pub use errors::{never_connected, read_error, store_error, text};
 pub use s3::S3;
 pub use sqs::Sqs;
 pub use system::System;

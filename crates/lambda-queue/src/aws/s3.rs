@@ -4,7 +4,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 
-use super::errors::store_error;
+use super::errors::{read_error, store_error};
 use crate::ports::Objects;
 use crate::ports::store::StoreError;
 
@@ -23,7 +23,7 @@ impl Objects for S3 {
             Ok(found) => found,
             Err(error) => match error.as_service_error() {
                 Some(GetObjectError::NoSuchKey(_)) => return Ok(None),
-                Some(_) | None => return Err(store_error(&error)),
+                Some(_) | None => return Err(read_error(&error)),
             },
         };
         let too_large = |bytes: &dyn std::fmt::Display| {
@@ -38,7 +38,7 @@ impl Objects for S3 {
         let mut body = found.body;
         let mut bytes = Vec::new();
         while let Some(part) = body.next().await {
-            bytes.extend_from_slice(&part.map_err(|error| StoreError::Unknown(error.to_string()))?);
+            bytes.extend_from_slice(&part.map_err(|error| StoreError::NotDone(error.to_string()))?);
             if bytes.len() > most_bytes {
                 return Err(too_large(&"more"));
             }

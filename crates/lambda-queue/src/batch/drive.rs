@@ -19,6 +19,16 @@ use crate::{Answer, Failure, Outgoing, Verdict};
 
 /// What became of a record.
 pub(super) type Ended = Result<Verdict, Failure>;
+/// Where a record stands when the loop ends.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Ended(Ended),
+    /// Its handler was at it when the time was up, and was dropped: what it did until then is done.
+    Cut,
+    /// It was not started.
+    Waiting,
+}
+
 /// How each message of a send fared, with the place of the record that owes it.
 pub(super) type Sent = Vec<(usize, Result<(), String>)>;
 
@@ -49,8 +59,8 @@ pub(super) struct Rules<B, L, S> {
     pub(super) send: S,
 }
 
-/// Runs the plan. Answers the end of each of `records`; `None` is one that has not finished, or was not started.
-pub(super) async fn drive<P, B, W, L, S, T>(plan: &mut P, records: usize, rules: Rules<B, L, S>) -> Vec<Option<Ended>>
+/// Runs the plan. Answers where each of `records` stands at the end.
+pub(super) async fn drive<P, B, W, L, S, T>(plan: &mut P, records: usize, rules: Rules<B, L, S>) -> Vec<Fate>
 where
     P: Plan,
     B: Fn(&[usize]) -> W,
@@ -63,7 +73,7 @@ where
     let Times { handlers_end, sends_end } = rules.times;
     let concurrency = rules.concurrency.max(1);
     let mut books = Books {
-        ends: std::iter::repeat_with(|| None).take(records).collect(),
+        ends: std::iter::repeat_with(|| Fate::Waiting).take(records).collect(),
         owed: Owed::default(),
         sends: FuturesUnordered::new(),
         rules: &rules,
@@ -88,6 +98,9 @@ where
             }
         }
         if closed {
+            for guard in &running {
+                books.cut(guard);
+            }
             running.clear();
         }
         let more = !closed && plan.has_next();
@@ -112,6 +125,9 @@ where
             () = &mut sends_timer => break,
             () = tokio::task::yield_now(), if more => {}
         }
+    }
+    for guard in &running {
+        books.cut(guard);
     }
     drop(running);
     books.close()
@@ -167,7 +183,7 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The loop's state beside what runs.
 struct Books<'r, B, L, S, T> {
-    ends: Vec<Option<Ended>>,
+    ends: Vec<Fate>,
     owed: Owed,
     sends: FuturesUnordered<T>,
     rules: &'r Rules<B, L, S>,
@@ -247,20 +263,29 @@ where
 
     fn end(&mut self, plan: &mut impl Plan, place: usize, ended: Ended, goes_on: bool) {
         if let Some(end) = self.ends.get_mut(place) {
-            *end = Some(ended);
+            *end = Fate::Ended(ended);
         }
         plan.ended(place, goes_on);
     }
 
+    /// A handler's future that is dropped before it ended.
+    fn cut<W>(&mut self, guard: &Guard<impl Job, W>) {
+        for &place in guard.job.iter().flat_map(Job::places) {
+            if let Some(end) = self.ends.get_mut(place) {
+                *end = Fate::Cut;
+            }
+        }
+    }
+
     /// The ends. A debt that is still open at the end of the time was not paid.
-    fn close(mut self) -> Vec<Option<Ended>> {
+    fn close(mut self) -> Vec<Fate> {
         for (place, debt) in self.owed.unpaid() {
             let failure = match debt {
                 Debt::Handled(_) => Failure::retry("what it owes was not sent: the time ran out"),
                 Debt::Letter(failure) => failure,
             };
             if let Some(end) = self.ends.get_mut(place) {
-                *end = Some(Err(failure));
+                *end = Fate::Ended(Err(failure));
             }
         }
         self.ends

@@ -11,7 +11,7 @@
 //! - Poison, and what is too old to be tried again, goes to the dead-letter queue and is acknowledged; if it cannot be
 //!   moved it stays failed.
 //! - Two seconds of the invocation are kept for that. What has not finished by then is dropped where it stands, and goes
-//!   back as failed; nothing is started any more.
+//!   back as [`Failure::Unknown`]; nothing is started any more, and what was not started is deferred.
 //!
 //! With the feature `logging` all of it runs in the spans of [`crate::logging`]: a line has the ids of its invocation and
 //! record, those of the CloudEvent in the body included, and held lines are let out where one fails. A deferral by the
@@ -51,7 +51,7 @@ mod spans;
 pub mod stream;
 mod typed;
 
-use drive::{Ended, Rules, Sent, Times, drive, in_ms};
+use drive::{Ended, Fate, Rules, Sent, Times, drive, in_ms};
 use owed::Sending;
 use plan::{Free, Lines as Groups};
 use policy::ANSWER_MS;
@@ -142,7 +142,8 @@ impl<'a, P> Batch<'a, P> {
     /// A hook for deferrals that have at most [`NEAR`] receives left of the queue's `maxReceiveCount`: a deferral is no
     /// attempt, but SQS counts the receive, and would move a message that only ever waited to the dead-letter queue. The
     /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
-    /// in the kept time; one that panics, or does not end in time, has left the record.
+    /// in the kept time; one that panics, or does not end in time, has left the record. Never called on a FIFO queue, where
+    /// what is taken over would be done after what follows it.
     #[must_use]
     pub fn on_deferral<F, W>(mut self, max_receive_count: u32, hook: F) -> Self
     where
@@ -247,7 +248,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         let work = async {
             let ended = self.handle_all(&slots, &meters, &spans, &source, of.deadline_ms, &handler).await;
             let mut ends = self.ends(&slots, ended, source.fifo);
-            self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends)).await;
+            self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends, source.fifo)).await;
             self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
             ends
         };
@@ -264,7 +265,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         source: &Source,
         deadline_ms: u64,
         handler: &F,
-    ) -> Vec<Option<Ended>>
+    ) -> Vec<Fate>
     where
         F: Fn(Arc<Record>) -> W,
         W: Future<Output = Answer>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::stream;
 use futures::{FutureExt, StreamExt};
 
-use super::drive::{Ended, panic_text};
+use super::drive::{Fate, panic_text};
 use super::owed::MOST_ENTRIES;
 use super::record::Slot;
 use super::{ANSWER_MS, AfterPoison, Batch, Deferral, End, NEAR, Source, groups};
@@ -21,32 +21,36 @@ const CALLS: usize = 10;
 const SOON_S: u32 = 1;
 
 impl<P: Clock + Random + Queue> Batch<'_, P> {
-    /// The records' ends as they are answered. What has not finished is deferred; on FIFO, everything behind a failed record
-    /// of its group has to come back too.
-    pub(super) fn ends(&self, slots: &[Slot], ended: Vec<Option<Ended>>, fifo: bool) -> Vec<End> {
+    /// The records' ends as they are answered. What was not started is deferred; what was cut off may have had its effect;
+    /// on FIFO, everything behind a failed record of its group has to come back too.
+    pub(super) fn ends(&self, slots: &[Slot], ended: Vec<Fate>, fifo: bool) -> Vec<End> {
         let until_ms = self.ports.now_ms();
-        let end_of = |ended: Option<Ended>| {
-            End::Ended(ended.unwrap_or_else(|| Err(Failure::defer(until_ms, "the invocation's time ran out"))))
+        let end_of = |(slot, fate): (&Slot, Fate)| {
+            End::Ended(match fate {
+                Fate::Ended(ended) => ended,
+                Fate::Waiting => Err(Failure::defer(until_ms, "the invocation's time ran out")),
+                Fate::Cut => Err(cut_off(slot.record.message_id.clone(), until_ms)),
+            })
         };
         if !fifo {
-            return ended.into_iter().map(end_of).collect();
+            return slots.iter().zip(ended).map(end_of).collect();
         }
         let mut stopped: HashSet<Option<&str>> = HashSet::new();
         let mut ends = Vec::with_capacity(slots.len());
-        for (group, ended) in groups(slots).zip(ended) {
+        for ((slot, group), fate) in slots.iter().zip(groups(slots)).zip(ended) {
             if stopped.contains(&group) {
                 ends.push(End::Follower);
                 continue;
             }
-            let stops = match &ended {
-                Some(Ok(Verdict::DeadLettered)) => self.after_poison == AfterPoison::Stop,
-                Some(Ok(_)) => false,
-                Some(Err(_)) | None => true,
+            let stops = match &fate {
+                Fate::Ended(Ok(Verdict::DeadLettered)) => self.after_poison == AfterPoison::Stop,
+                Fate::Ended(Ok(_)) => false,
+                Fate::Ended(Err(_)) | Fate::Cut | Fate::Waiting => true,
             };
             if stops {
                 stopped.insert(group);
             }
-            ends.push(end_of(ended));
+            ends.push(end_of((slot, fate)));
         }
         ends
     }
@@ -59,9 +63,10 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         }
     }
 
-    /// Offers the deferrals that are near the queue's last receive to the hook.
-    pub(super) async fn take_over(&self, slots: &[Slot], ends: &mut [End]) {
-        let Some(on_deferral) = &self.on_deferral else { return };
+    /// Offers the deferrals that are near the queue's last receive to the hook. On FIFO there are none: a head that somebody
+    /// takes over is done later than the followers that come back.
+    pub(super) async fn take_over(&self, slots: &[Slot], ends: &mut [End], fifo: bool) {
+        let Some(on_deferral) = self.on_deferral.as_ref().filter(|_| !fifo) else { return };
         let near =
             |slot: &Slot| slot.record.context.receive_count.saturating_add(NEAR) >= on_deferral.max_receive_count;
         let mut offers = Vec::new();
@@ -130,4 +135,9 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             }
         }
     }
+}
+
+/// A handler that was dropped as the time was up: nobody knows how far it came. It may be tried at once, by who looks first.
+pub(super) fn cut_off(key: String, until_ms: u64) -> Failure {
+    Failure::Unknown { key, until_ms, why: "the invocation's time ran out while it was at work".to_owned() }
 }

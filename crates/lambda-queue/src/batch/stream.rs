@@ -23,9 +23,10 @@ use aws_lambda_events::event::dynamodb::EventRecord;
 use aws_lambda_events::event::kinesis::KinesisEventRecord;
 use serde::Serialize;
 
-use super::drive::{Ended, Rules, Sent, Times, drive, in_ms};
+use super::drive::{Fate, Rules, Sent, Times, drive, in_ms};
 use super::observe::{self, Observer, Summary};
 use super::plan::{Lines, Plan, Rounds};
+use super::settle::cut_off;
 use super::{ANSWER_MS, BatchError, Invocation, KEPT_MS};
 use crate::meter::Meter;
 use crate::{Answer, Clock, Done, Failure, Outgoing, Verdict};
@@ -214,7 +215,7 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
             send: |_| std::future::ready(Sent::new()),
         };
         let meter = Meter::default();
-        let ends: Vec<Option<Ended>> = meter.around(drive(plan, items.len(), rules)).await;
+        let ends: Vec<Fate> = meter.around(drive(plan, items.len(), rules)).await;
         let answer = self.judge(items, ends);
         let now_ms = self.ports.now_ms();
         let failed_ids: Vec<String> = answer.restart_at().map(str::to_owned).into_iter().collect();
@@ -239,16 +240,18 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
         Ok(answer)
     }
 
-    fn judge<I: StreamItem>(&self, items: &[Arc<I>], ends: Vec<Option<Ended>>) -> StreamAnswer {
-        let unfinished = ends.into_iter().enumerate().find(|(_, end)| !matches!(end, Some(Ok(_))));
+    fn judge<I: StreamItem>(&self, items: &[Arc<I>], ends: Vec<Fate>) -> StreamAnswer {
+        let unfinished = ends.into_iter().enumerate().find(|(_, end)| !matches!(end, Fate::Ended(Ok(_))));
         let Some((place, end)) = unfinished else {
             return StreamAnswer { failures: Vec::new(), unfinished_from: None, failure: None };
         };
-        let failure = match end {
-            Some(Err(failure)) => failure,
-            Some(Ok(_)) | None => Failure::defer(self.ports.now_ms(), "the invocation's time ran out"),
-        };
         let number = items.get(place).and_then(|item| item.sequence_number()).unwrap_or_default().to_owned();
+        let now_ms = self.ports.now_ms();
+        let failure = match end {
+            Fate::Ended(Err(failure)) => failure,
+            Fate::Cut => cut_off(number.clone(), now_ms),
+            Fate::Ended(Ok(_)) | Fate::Waiting => Failure::defer(now_ms, "the invocation's time ran out"),
+        };
         tracing::warn!(sequence_number = number, %failure, "the stream starts again here");
         StreamAnswer {
             failures: vec![ItemFailure { item_identifier: number }],

@@ -143,7 +143,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     ) -> Result<Found, Failure> {
         let now_ms = self.world.now_ms();
         let owner = self.world.fresh().to_string();
-        let old = match self.send(self.first_claim(key, &owner, lease_until_ms, now_ms, terms)).await? {
+        let first = self.send(self.first_claim(key, &owner, lease_until_ms, now_ms, terms)).await;
+        // A claim is no effect: one that may stand is taken over, or its own, when the message comes again.
+        let old = match first.map_err(StoreError::repeatable)? {
             Written::Done(record) => return Ok(Found::Claimed(Claimed::Fresh(lease_of(key, &record)), None)),
             Written::Refused(Some(record)) if is_owner(&record, &owner) => {
                 return Ok(Found::Claimed(Claimed::Fresh(lease_of(key, &record)), None));
@@ -162,15 +164,17 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         }
         let lease_end_ms = number_of(&old, "lease_until").unwrap_or_default();
         let free_at_ms = lease_end_ms.saturating_add(settle_ms);
-        let taken = |lease: Option<Lease>| lease.ok_or_else(|| Failure::again("another worker was first"));
+        let taken = |lease: Result<Option<Lease>, StoreError>| {
+            lease.map_err(StoreError::repeatable)?.ok_or_else(|| Failure::again("another worker was first"))
+        };
         let found = match text_of(&old, "status") {
             Some(COMPLETED) => Claimed::Completed,
             Some(SKIPPED) => Claimed::Skipped,
-            Some(FREE) => Claimed::Fresh(taken(self.take_over(key, &old, lease_until_ms).await?)?),
+            Some(FREE) => Claimed::Fresh(taken(self.take_over(key, &old, lease_until_ms).await)?),
             Some(IN_PROGRESS) if free_at_ms > now_ms => {
                 Claimed::Held { until_ms: free_at_ms, live: lease_end_ms > now_ms }
             }
-            Some(IN_PROGRESS) => Claimed::InDoubt(taken(self.take_over(key, &old, lease_until_ms).await?)?),
+            Some(IN_PROGRESS) => Claimed::InDoubt(taken(self.take_over(key, &old, lease_until_ms).await)?),
             other => return Err(Failure::bug(format!("effect record {} has status {other:?}", key.record))),
         };
         Ok(Found::Claimed(found, Some(old)))
@@ -400,7 +404,7 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> EffectRecords for Leases<'_, S, W> 
             (":in_progress", text(IN_PROGRESS)),
         ];
         let write = update(self.table, &lease.key.record, "SET #status = :free, #attempts = :attempts", OWNED, values);
-        match self.send(write).await? {
+        match self.send(write).await.map_err(StoreError::repeatable)? {
             Written::Done(_) => Ok(()),
             Written::Refused(Some(record)) if is_owner(&record, &lease.owner) => Ok(()),
             Written::Refused(_) => Err(Failure::again("the lease was taken over")),

@@ -40,13 +40,14 @@ pub fn number_of(item: &Item, name: &str) -> Option<u64> {
     }
 }
 
-/// A table did not answer as asked.
+/// A table, or a bucket, did not answer as asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It surely was not done: throttled, refused as malformed, a conflict with a transaction.
+    /// Nothing was done: throttled, refused as malformed, a conflict with a transaction; or a read, whose answer may have
+    /// been lost.
     #[error("the table did not take it: {0}")]
     NotDone(String),
-    /// It may have been done: the answer was lost.
+    /// A write that may have been done: its answer was lost.
     #[error("the table's answer was lost: {0}")]
     Unknown(String),
     /// What is stored is not what this program can read.
@@ -55,12 +56,25 @@ pub enum StoreError {
 }
 
 impl From<StoreError> for Failure {
-    /// Right for conditional writes that know themselves again, as all of this library's do: one whose answer was lost is
-    /// simply repeated.
+    /// A lost answer stays a doubt. Whoever wrote under a condition by which the write knows itself again, and may simply
+    /// repeat it, says so: [`StoreError::repeatable`].
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotDone(_) | StoreError::Unknown(_) => Self::retry(error),
+            StoreError::NotDone(_) => Self::retry(error),
+            StoreError::Unknown(_) => Self::Unknown { key: "a write".to_owned(), until_ms: 0, why: error.to_string() },
             StoreError::Unreadable(_) => Self::bug(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// As the failure of a handler whose write may be repeated as often as one likes, such as a conditional one that knows
+    /// itself again: a lost answer is then a retry like any other. To claims and leases a retry says that nothing happened,
+    /// so never of a write that is the effect they guard.
+    pub fn repeatable(self) -> Failure {
+        match self {
+            Self::NotDone(_) | Self::Unknown(_) => Failure::retry(self),
+            Self::Unreadable(_) => Failure::bug(self),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! | failure | seconds |
 //! | --- | --- |
 //! | `Retry { after }`, a `Retry-After` hint in it | as asked, rounded up |
-//! | `Retry`, `Bug`, poison that could not be moved | [`backoff_s`], lengthened while the [`RetryBudget`] is empty |
-//! | `Defer`, `Unknown` | [`until_s`] |
+//! | `Retry`, `Bug`, poison that could not be moved, `Unknown` that may be looked at already | [`backoff_s`], lengthened while the [`RetryBudget`] is empty |
+//! | `Defer`, `Unknown` until later | [`until_s`] |
 //! | `Busy` | [`busy_s`] |
 
 use std::time::Duration;
@@ -57,9 +57,10 @@ pub fn wait_s(
 ) -> u32 {
     match failure {
         Failure::Retry { after: Some(after), .. } => after_s(*after),
-        Failure::Defer { until_ms, .. } | Failure::Unknown { until_ms, .. } => until_s(*until_ms, now_ms),
+        Failure::Defer { until_ms, .. } => until_s(*until_ms, now_ms),
+        Failure::Unknown { until_ms, .. } if *until_ms > now_ms => until_s(*until_ms, now_ms),
         Failure::Busy { until_ms, .. } => busy_s(received.count, *until_ms, now_ms, random),
-        Failure::Retry { after: None, .. } | Failure::Poison { .. } | Failure::Bug { .. } => {
+        Failure::Retry { after: None, .. } | Failure::Unknown { .. } | Failure::Poison { .. } | Failure::Bug { .. } => {
             if budget.is_none_or(|budget| budget.take(now_ms)) {
                 backoff_s(received.count, received.age_ms, random)
             } else {

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lambda_queue::batch::delivery::{Claims, Idempotency, at_most_once, effectively_once};
+use lambda_queue::ports::store::StoreError;
 use lambda_queue::{Answer, Done, Failure, Record};
 
 use crate::support::*;
@@ -70,6 +71,18 @@ async fn run(table: &Arc<Table>, bodies: &[&str]) -> (usize, Vec<String>) {
         failed.extend(failed_of(&batch(&world), event, &handler).await);
     }
     (ran.load(Ordering::Relaxed), failed)
+}
+
+#[test]
+fn a_write_whose_answer_was_lost_is_a_doubt_unless_its_writer_says_that_it_may_be_repeated() {
+    let lost = || StoreError::Unknown("reset".to_owned());
+    assert!(matches!(Failure::from(lost()), Failure::Unknown { .. }), "claims and leases stay");
+    assert!(matches!(lost().repeatable(), Failure::Retry { .. }));
+    let refused = || StoreError::NotDone("throttled".to_owned());
+    assert!(matches!(Failure::from(refused()), Failure::Retry { .. }));
+    assert!(matches!(refused().repeatable(), Failure::Retry { .. }));
+    let odd = || StoreError::Unreadable("a list".to_owned());
+    assert!(matches!((Failure::from(odd()), odd().repeatable()), (Failure::Bug { .. }, Failure::Bug { .. })));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use lambda_queue::batch::Deferral;
+use lambda_queue::batch::{Deferral, Failed, Finished, Observer};
 use lambda_queue::retry::RetryBudget;
 use lambda_queue::{Failure, Record};
 use serde_json::json;
@@ -129,4 +129,38 @@ async fn a_hook_that_does_not_end_leaves_the_deferral_and_the_answer_is_in_time(
     let answer = failed_of(&batch(&world).on_deferral(1, hook), event(STANDARD, &[("1", "busy", "")]), obey).await;
     assert_eq!(answer, ["1"]);
     assert!(began.elapsed().as_millis() < 15_000);
+}
+
+#[tokio::test]
+async fn on_fifo_nobody_takes_a_head_over_while_its_followers_come_back() {
+    let world = World::default();
+    let hook = |_, _| async { panic!("offered") };
+    let records = [("1", "busy", "g"), ("2", "fine", "g"), ("3", "fine", "h")];
+    assert_eq!(failed_of(&batch(&world).on_deferral(1, hook), event(FIFO, &records), obey).await, ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_off_may_have_had_its_effect_and_is_no_deferral() {
+    let world = World::default();
+    let offered = Mutex::new(Vec::new());
+    let hook = |record: Arc<Record>, _| {
+        offered.lock().unwrap().push(record.message_id.clone());
+        async { Deferral::TakenOver }
+    };
+    let watcher = Arc::new(Watcher::default());
+    let batch = batch(&world).concurrency(1).on_deferral(1, hook).observe(watcher.clone());
+    let answer = failed_of(&batch, event(STANDARD, &[("1", "hang", ""), ("2", "fine", "")]), obey).await;
+    assert_eq!(answer, ["1"]);
+    assert_eq!(*offered.lock().unwrap(), ["2"], "which was not started");
+    assert_eq!(*watcher.0.lock().unwrap(), ["1 unknown"]);
+}
+
+#[derive(Default)]
+struct Watcher(Mutex<Vec<String>>);
+
+impl Observer for Watcher {
+    fn failed(&self, of: &Finished<'_>, failed: Failed<'_>) {
+        let Failed::Itself(failure) = failed else { panic!("no followers here") };
+        self.0.lock().unwrap().push(format!("{} {}", of.record.message_id, failure.name()));
+    }
 }

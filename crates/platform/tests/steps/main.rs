@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use lambda_queue::batch::Deferral;
 use lambda_queue::{Clock as _, Failure, Record, RecordContext};
 use order::{OrderId, State, Step};
+use ports::{CommitOrder as _, Confirmation, PaymentStatus, ProviderError};
 use shop::{PIECES, PRICE, Shop, cancel};
 
 /// The steps of an order that goes well, and the states they lead to.
@@ -137,6 +138,8 @@ async fn a_command_that_is_only_ever_deferred_leaves_its_queue_for_recovery_and_
 async fn a_put_off_command_is_due_when_it_may_go_on_and_never_later_than_a_quarter_of_an_hour() {
     let shop = Shop::open().await;
     let id = an_order_after(&shop, 1).await;
+    // It is overdue, and nobody has sent it again.
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
     let now_ms = shop.platform.now_ms();
     let event: lambda_queue::batch::Event = shop.platform.backend().queues.receive("payment-express", 1).into();
     let body = event.records[0].body.clone().unwrap();
@@ -145,7 +148,9 @@ async fn a_put_off_command_is_due_when_it_may_go_on_and_never_later_than_a_quart
             RecordContext { receive_count: 45, sent_ms: 0, group: None, handler_deadline_ms: 0, deadline_ms: 0 };
         ports::put_off(&*shop.platform, Step::Payment, &Record::new("m", body, context), &failure).await
     };
-    for (until_ms, due_at) in [(now_ms + 7_000, now_ms + 7_000), (0, now_ms), (u64::MAX, now_ms + 900_000)] {
+    // Never earlier than it was: recovery has sent it again then.
+    let times = [(0, now_ms), (now_ms + 7_000, now_ms + 7_000), (now_ms, now_ms + 7_000), (u64::MAX, now_ms + 900_000)];
+    for (until_ms, due_at) in times {
         for failure in [Failure::defer(until_ms, "a breaker is open"), Failure::busy(until_ms, "held")] {
             assert_eq!(put_off(&body, failure).await, Deferral::TakenOver);
             assert_eq!(shop.row(id).await.due_at, Some(due_at));
@@ -156,4 +161,35 @@ async fn a_put_off_command_is_due_when_it_may_go_on_and_never_later_than_a_quart
     assert_eq!(put_off("{}", Failure::defer(0, "")).await, Deferral::Left);
     cancel(&shop.platform, id).await;
     assert_eq!(put_off(&body, Failure::defer(0, "")).await, Deferral::Left);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_recovery_has_moved_meanwhile_is_not_postponed_by_who_read_it_before() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let (read, now_ms) = (shop.row(id).await, shop.platform.now_ms());
+    assert_eq!(shop.platform.postpone(&read, now_ms + 120_000, 1).await, Ok(true));
+    assert_eq!(shop.platform.postpone(&read, now_ms + 120_000, 1).await, Ok(true), "the same, whose answer was lost");
+    assert_eq!(shop.platform.postpone(&read, now_ms + 7_000, 0).await, Ok(false));
+    let row = shop.row(id).await;
+    assert_eq!((row.due_at, row.nudges), (Some(now_ms + 120_000), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_needs_the_customer_is_given_up_also_where_its_answer_was_lost() {
+    let lost = Err(ProviderError::Unknown { why: "no answer in time".to_owned() });
+    for (answer, asked) in [
+        (Ok(Confirmation::NeedsCustomer), vec!["create", "confirm", "cancel"]),
+        (lost, vec!["create", "confirm", "look up", "cancel"]),
+    ] {
+        let shop = Shop::open().await;
+        let id = an_order_after(&shop, 1).await;
+        shop.till.confirming.lock().unwrap().push_back((PaymentStatus::NeedsCustomer, answer));
+        for _ in 0..120 {
+            shop.invoke(Step::Payment).await;
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!(*shop.till.asked.lock().unwrap(), asked);
+        assert_eq!(shop.row(id).await.state, State::Rejected);
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lambda_queue::{Clock as _, Queue as _};
 use order::{Fingerprint, Next, OrderId, Outcome, RefundStatus, Step, transition};
-use ports::{Commit, CommitOrder as _, command_message};
+use ports::{Commit, CommitOrder as _, RefundView, command_message};
 
 use crate::an_order_after;
 use crate::shop::{Giving, Shop};
@@ -104,4 +104,29 @@ async fn a_key_that_was_answered_with_a_failure_again_makes_room_for_a_new_one()
     // Asked, throttled, answered the same, and after a look-up under a key of its own.
     assert_eq!(generations(&shop), ["0", "0", "0", "1"]);
     assert_eq!(shop.till.refunds.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_was_refused_for_want_of_balance_goes_under_a_new_key_once_the_order_is_let_go_on() {
+    let shop = Shop::open().await;
+    let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
+    asked(&shop, 1).await;
+    assert!(shop.row(id).await.parked.is_some(), "a person has to look");
+    // The balance is filled up; within the day the old key would be answered as before.
+    assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
+    assert_eq!(receipt(&shop, id).await, "re_2");
+    assert_eq!(generations(&shop), ["0", "1"]);
+    assert_eq!(shop.till.refunds.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_somebody_gave_by_hand_while_it_was_refused_is_not_given_again() {
+    let shop = Shop::open().await;
+    let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
+    asked(&shop, 1).await;
+    let by_hand = RefundView { refund_id: "re_hand".to_owned(), ordinal: Some(0), amount_minor: AMOUNT, failed: false };
+    shop.till.refunds.lock().unwrap().push(by_hand);
+    assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
+    assert_eq!(receipt(&shop, id).await, "re_hand");
+    assert_eq!(generations(&shop), ["0"]);
 }

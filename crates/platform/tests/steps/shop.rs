@@ -43,6 +43,8 @@ pub enum Giving {
     Lost,
     /// A 500 that is stored for the key.
     Stored500,
+    /// A 400 that is stored for the key: there is no balance to give it back from.
+    NoBalance,
 }
 
 /// The payment provider: one payment, and what was asked of it.
@@ -52,6 +54,8 @@ pub struct Till {
     status: Mutex<Option<(PaymentStatus, Money)>>,
     /// Happens while a confirmation is under way.
     pub during_confirm: Mutex<Option<Interruption>>,
+    /// What becomes of the next confirmations, and how the payment stands after them; after these it is held.
+    pub confirming: Mutex<VecDeque<(PaymentStatus, Result<Confirmation, ProviderError>)>>,
     /// What becomes of the next calls for a refund; after these they are done.
     pub giving: Mutex<VecDeque<Giving>>,
     /// The keys that refunds were asked for with.
@@ -111,6 +115,10 @@ impl Till {
                 let failed = Err(ProviderError::Failed { why: "500".to_owned() });
                 (Some(failed.clone()), failed)
             }
+            Giving::NoBalance => {
+                let refused = Err(ProviderError::WrongState { why: "balance_insufficient".to_owned() });
+                (Some(refused.clone()), refused)
+            }
             Giving::Lost | Giving::Throttled | Giving::Refused => (None, lost()),
         };
         self.stored.lock().unwrap().extend(stored.map(|stored| (key.to_owned(), stored)));
@@ -140,8 +148,10 @@ impl Payments for Till {
         if let Some(meanwhile) = meanwhile {
             meanwhile().await;
         }
-        self.note("confirm", PaymentStatus::Held);
-        Ok(Confirmation::Held)
+        let (status, answer) =
+            self.confirming.lock().unwrap().pop_front().unwrap_or((PaymentStatus::Held, Ok(Confirmation::Held)));
+        self.note("confirm", status);
+        answer
     }
 
     async fn capture_payment(&self, _: &str, _: &PaymentId, amount: Money) -> Result<Captured, ProviderError> {

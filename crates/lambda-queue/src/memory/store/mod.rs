@@ -180,12 +180,12 @@ impl MemoryStore {
             }
             Fault::Vanished => {
                 tokio::task::yield_now().await;
-                Err(StoreError::Unknown("the request was lost".to_owned()))
+                Err(lost(operation, "the request was lost"))
             }
             Fault::Conflict if operation == Operation::Transact => Ok(After { conflict: true, ..After::default() }),
             Fault::Conflict if operation.writes() => Err(conflict()),
             Fault::Conflict | Fault::None => Ok(After::default()),
-            Fault::Lost => Ok(After { lost: true, ..After::default() }),
+            Fault::Lost => Ok(After { lost: Some(lost(operation, "the answer was lost")), ..After::default() }),
             Fault::Slow(duration) => Ok(After { slow: Some(duration), ..After::default() }),
         }
     }
@@ -195,10 +195,15 @@ fn conflict() -> StoreError {
     StoreError::NotDone("TransactionConflictException: Transaction is ongoing for the item".to_owned())
 }
 
+/// Of a write nobody knows then; a read has done nothing.
+fn lost(operation: Operation, what: &str) -> StoreError {
+    if operation.writes() { StoreError::Unknown(what.to_owned()) } else { StoreError::NotDone(what.to_owned()) }
+}
+
 /// What becomes of a call that has begun.
 #[derive(Default)]
 struct After {
-    lost: bool,
+    lost: Option<StoreError>,
     conflict: bool,
     slow: Option<std::time::Duration>,
 }
@@ -212,8 +217,8 @@ impl After {
         }
     }
 
-    fn answer<T>(&self, answer: T) -> Result<T, StoreError> {
-        if self.lost { Err(StoreError::Unknown("the answer was lost".to_owned())) } else { Ok(answer) }
+    fn answer<T>(self, answer: T) -> Result<T, StoreError> {
+        self.lost.map_or(Ok(answer), Err)
     }
 }
 

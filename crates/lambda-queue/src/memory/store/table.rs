@@ -274,11 +274,15 @@ impl KeyRange {
         Ok(Self { hash: hash.ok_or_else(missed)?, rest })
     }
 
-    /// Whether a BETWEEN leaves nothing after this place.
+    /// Whether the range ends with this place, its bound, in the order of the query: a page that began after it would be
+    /// empty.
     fn ends_at(&self, place: &Key, descending: bool) -> bool {
-        match (&self.rest, &place.range) {
-            (Some(Part::Between(low, high)), Some(range)) => range == if descending { low } else { high },
-            (Some(Part::Between(..) | Part::Compared(..) | Part::Begins(_)) | None, _) => false,
+        let Some(range) = &place.range else { return false };
+        match &self.rest {
+            Some(Part::Between(low, high)) => range == if descending { low } else { high },
+            Some(Part::Compared(Comparator::GreaterOrEqual, bound)) => descending && range == bound,
+            Some(Part::Compared(Comparator::LessOrEqual, bound)) => !descending && range == bound,
+            Some(Part::Compared(..) | Part::Begins(_)) | None => false,
         }
     }
 
