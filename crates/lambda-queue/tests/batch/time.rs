@@ -12,7 +12,7 @@ async fn what_has_not_finished_in_time_goes_back_before_the_function_is_stopped(
     let world = World::default();
     assert_eq!(failed(&world, STANDARD, &[("1", "hang", "g"), ("2", "owe a", "g")]).await, ["1"]);
     assert_eq!(started.elapsed().as_secs(), 13, "two of fifteen seconds are kept");
-    assert_eq!(world.waits(), [("receipt-1".to_owned(), 1)], "it may be tried at once");
+    assert_eq!(world.waits(), [("receipt-1".to_owned(), 2)], "nobody knows how far it came: with backoff");
 }
 
 #[tokio::test(start_paused = true)]

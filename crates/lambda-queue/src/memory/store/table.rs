@@ -142,7 +142,8 @@ impl State {
             looked = looked.saturating_add(1);
             bytes = bytes.saturating_add(value::size_of_item(&item));
             let full = query.limit == Some(looked) || bytes >= PAGE_BYTES;
-            let next = full.then(|| {
+            // What is full with the range's last place is the last page.
+            let next = (full && !range.ends_at(place, query.descending)).then(|| {
                 let mut next = self.table.schema.key_item(&item);
                 next.extend(schema.key_item(&item));
                 next
