@@ -44,6 +44,23 @@ fn every_command_and_every_event_has_a_golden_message() {
 }
 
 #[test]
+fn every_sample_of_a_command_has_the_id_that_such_a_message_has() {
+    for (function, step) in [
+        ("validate-order", Step::Validate),
+        ("process-payment", Step::Payment),
+        ("reserve-stock", Step::Stock),
+        ("ship-order", Step::Shipping),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../events/{function}.json"));
+        let sample: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let body = sample.pointer("/Records/0/body").and_then(Value::as_str).unwrap();
+        let message = parse_command(body, step, 1, 0).unwrap();
+        let id = message.command.message_id(message.data.order_id, message.data.version);
+        assert_eq!(message.id, id.to_string(), "{function}");
+    }
+}
+
+#[test]
 fn an_event_is_written_as_it_was_read() {
     for (name, text) in golden() {
         let Ok(event) = serde_json::from_str::<Event>(&text) else { continue };

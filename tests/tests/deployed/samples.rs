@@ -1,17 +1,74 @@
-//! Events given to a function's own binary, as Lambda would, against the tables and queues of the running stack.
+//! The sample events of `events/`: what `cargo lambda invoke <function> --data-file events/<function>.json` sends. Each is
+//! given to its function's own binary, as Lambda would, against the tables and queues of the running stack.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use orderflow::stack::{binaries, function_environment, project_root};
-use serde_json::json;
+use order::{Order, State};
+use orderflow::stack::{FUNCTIONS, binaries, function_environment, project_root};
+use serde_json::{Value, json};
+use tests::ledger::Effect;
 use tests::runtime_api::{Function, Outcome};
 
 use crate::shop::Shop;
 
+fn sample(function: &str) -> anyhow::Result<Value> {
+    let path = project_root()?.join(format!("events/{function}.json"));
+    Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
+}
+
 /// Of the build that is deployed.
 fn binary(function: &str) -> anyhow::Result<PathBuf> {
     Ok(binaries(&project_root()?).join(function))
+}
+
+async fn invoke(shop: &Shop, function: &str) -> anyhow::Result<Value> {
+    let environment = function_environment(&shop.d.info, function).await?;
+    let mut running = Function::start(&binary(function)?, &environment, Duration::from_secs(25)).await?;
+    match running.invoke(sample(function)?).await?.outcome {
+        Outcome::Answered(answer) => Ok(answer),
+        Outcome::Failed(error) => panic!("{function} failed on its sample: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn every_sample_event_is_handled_by_its_function() -> anyhow::Result<()> {
+    let shop = Shop::open("samples").await?;
+    // The order that the samples are about, as it was accepted: from the sample of its own change.
+    let changed = sample("publish-events")?;
+    let mut order: Order = serde_dynamo::from_item(serde_json::from_value::<serde_dynamo::Item>(
+        changed["Records"][0]["dynamodb"]["NewImage"].clone(),
+    )?)?;
+    assert_eq!((order.state, order.version), (State::Accepted, 1));
+    // The sample shows no customer: as of an order that was erased.
+    assert!(order.ship_to.is_none() && order.email.is_none() && order.payment_method.is_none());
+    order.ship_to = Some(serde_json::from_value(json!({
+        "name": "Ada L", "line1": "1 Main St", "city": "Springfield", "postal_code": "12345", "country": "US"
+    }))?);
+    order.email = Some("ada@example.test".parse()?);
+    order.payment_method = Some("pm_card_visa".parse()?);
+    shop.d.tables.put_order(&order).await?;
+
+    let all_done = json!({ "batchItemFailures": [] });
+    // Its step commits and sends; the deployed functions take it from there.
+    assert_eq!(invoke(&shop, "validate-order").await?, all_done);
+    let shipped = shop.ended(order.order_id).await?.order;
+    assert_eq!(shipped.state, State::Shipped);
+
+    // All that is left of the samples is late by now: acknowledged, and nothing happens twice.
+    for function in FUNCTIONS {
+        let answer = invoke(&shop, function).await?;
+        match function {
+            // Its token is signed by nobody.
+            "accept-order" => assert_eq!(answer["statusCode"], 401, "{answer}"),
+            "recover-orders" => assert!(answer["due"].is_u64(), "{answer}"),
+            _ => assert_eq!(answer, all_done, "{function}"),
+        }
+    }
+    assert_eq!(shop.d.tables.order(order.order_id).await?.unwrap().order, shipped);
+    let effects = [Effect::PaymentCreated, Effect::Authorized, Effect::Captured, Effect::ShipmentCreated];
+    assert_eq!(shop.effects(order.order_id)?, effects);
+    shop.close().await
 }
 
 #[tokio::test]
