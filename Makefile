@@ -29,7 +29,7 @@ export AWS_CONFIG_FILE := $(CURDIR)/.local/no-aws-config
 export AWS_SHARED_CREDENTIALS_FILE := $(CURDIR)/.local/no-aws-credentials
 unexport AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL
 export SAM_CLI_TELEMETRY := 0
-# The same random programs in every run, so that a red test is about the change: PROPTEST_RNG_SEED=$RANDOM tries others.
+# The same random programs in every run, so that a red test is about the change: `make explore` tries others.
 export PROPTEST_RNG_SEED ?= 20261124
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
@@ -100,6 +100,12 @@ run: $(STAMP) ## Deploy locally, place ORDERS orders at RATE a second, check eve
 test: setup lint ## Formatting, lints, every test
 	@cargo test --locked --workspace $(CARGO_QUIET)
 	@python -m pytest -q -p no:cacheprovider tests
+
+.PHONY: explore
+explore: $(STAMP) dynamodb-local ## The property tests with a seed of the moment, which is printed, and ten times the cases
+	@seed=$$RANDOM$$RANDOM; echo "PROPTEST_RNG_SEED=$$seed"; \
+	  PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-2560} cargo test --locked --workspace $(CARGO_QUIET) \
+	  --exclude tests
 
 .PHONY: fmt
 fmt: ## Format the code

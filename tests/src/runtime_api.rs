@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -50,6 +51,7 @@ pub struct Function {
     events: mpsc::Sender<(String, Value, Duration)>,
     answers: mpsc::Receiver<(String, Outcome)>,
     server: JoinHandle<()>,
+    lines: Arc<std::sync::Mutex<Vec<String>>>,
     ready_after: Duration,
     invocations: u64,
     time: Duration,
@@ -70,7 +72,7 @@ struct Served {
 
 impl Function {
     /// Starts `binary` with nothing but this environment and what Lambda itself sets, and waits until it asks for its
-    /// first event. `time` is the function's timeout. What it logs is dropped.
+    /// first event. `time` is the function's timeout.
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready within 30 s.
@@ -104,11 +106,21 @@ impl Function {
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "local")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "local")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
+        let lines = Arc::<std::sync::Mutex<Vec<String>>>::default();
+        if let Some(stdout) = child.stdout.take() {
+            let (kept, mut read) = (Arc::clone(&lines), BufReader::new(stdout).lines());
+            // Ends with the process.
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = read.next_line().await {
+                    kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
+                }
+            });
+        }
         let ready = async {
             tokio::select! {
                 ready = first_poll.wait_for(Option::is_some) => Ok(*ready.context("the Runtime API is gone")?),
@@ -117,12 +129,17 @@ impl Function {
         };
         let ready = timeout(READY, ready).await.with_context(|| format!("{} is not ready", binary.display()))??;
         let ready_after = ready.unwrap_or(started).duration_since(started);
-        Ok(Self { child, events, answers, server, ready_after, invocations: 0, time })
+        Ok(Self { child, events, answers, server, lines, ready_after, invocations: 0, time })
     }
 
     /// From starting the process to its first request for an event.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
+    }
+
+    /// What it has logged, line by line. A line is here a moment after it was written.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The process.

@@ -28,7 +28,6 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     "ReadCatalogue": {("dynamodb:BatchGetItem", TABLE + "stock")},
     "CommitStock": {("dynamodb:UpdateItem", TABLE + "stock"), ("dynamodb:UpdateItem", TABLE + "orders")},
     "Effects": {
-        ("dynamodb:GetItem", TABLE + "idempotency"),
         ("dynamodb:UpdateItem", TABLE + "idempotency"),
         ("dynamodb:UpdateItem", TABLE + "orders"),
     },

@@ -38,7 +38,7 @@ pub enum Skip {
     Started,
 }
 
-/// Effect records and what joins them to orders. `idempotency`: GetItem, UpdateItem; `orders`: UpdateItem.
+/// Effect records and what joins them to orders. `idempotency`, `orders`: UpdateItem.
 pub trait Effects: EffectRecords {
     /// Ends the lease and leaves the effect in doubt: this attempt surely had no effect, but nobody knows of an earlier one.
     /// The attempt does not count; whoever comes next looks first, once the provider's settle time has passed.

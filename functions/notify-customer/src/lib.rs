@@ -45,6 +45,8 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
         return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
     }
     let Some(claim) = ports.claim_once(&format!("mail#{}#{}", order.order_id, event.data.version)).await? else {
+        // By another copy that is at work or has sent it; or by one that died, and then nobody sends it.
+        tracing::info!(order_id = %order.order_id, event = %kind, "the mail is claimed already: not sent here");
         return Ok(Done::already());
     };
     // The claim may have taken its time: what is begun now and cut off would count as sent.
@@ -77,7 +79,10 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
             Ok(Done::now(Vec::new()))
         }
         Err(ProviderError::Refused { why } | ProviderError::WrongState { why }) => {
-            give_back(ports, &claim).await?;
+            // Poison either way: where the claim stays, its line says that a replay would find it.
+            if let Err(error) = give_back(ports, &claim).await {
+                tracing::error!(order_id = %order.order_id, %error, "a refused mail's claim stays");
+            }
             Err(Failure::Poison { reason: format!("the mail was refused: {why}") })
         }
     }

@@ -28,7 +28,8 @@ const KEPT_MS: u64 = 6_000;
 struct Change {
     sequence_number: String,
     publication: Publication,
-    committed_ms: u64,
+    /// `None` of a row that cannot be read.
+    committed_ms: Option<u64>,
 }
 
 impl StreamItem for Change {
@@ -56,7 +57,7 @@ pub async fn handle(
 ) -> Result<StreamAnswer, BatchError> {
     let changes = event.records.into_iter().enumerate().filter_map(|(at, record)| read(at, record).transpose());
     let changes: Vec<Change> = changes.collect::<Result<_, _>>()?;
-    let told: Vec<(String, u64, u64)> = changes
+    let told: Vec<(String, u64, Option<u64>)> = changes
         .iter()
         .map(|change| (change.publication.order_id.to_string(), change.publication.version, change.committed_ms))
         .collect();
@@ -68,10 +69,11 @@ pub async fn handle(
     let now_ms = ports.now_ms();
     let published = answer.unfinished_from.unwrap_or(told.len());
     for (order_id, version, committed_ms) in told.into_iter().take(published) {
-        Document::new("record finished")
-            .dimension("function", FUNCTION)
-            .metric("latency_ms", "Milliseconds", now_ms.saturating_sub(committed_ms))
-            .property("request_id", invocation.request_id.as_str())
+        let mut line = Document::new("record finished").dimension("function", FUNCTION);
+        if let Some(committed_ms) = committed_ms {
+            line = line.metric("latency_ms", "Milliseconds", now_ms.saturating_sub(committed_ms));
+        }
+        line.property("request_id", invocation.request_id.as_str())
             .property("order_id", order_id)
             .property("version", version)
             .property("verdict", Verdict::Done.name())
@@ -129,7 +131,7 @@ fn read(position: usize, record: EventRecord) -> Result<Option<Change>, BatchErr
                 return Ok(None);
             }
             let publication = Publication::changed(&key.order_id, old.version.saturating_add(1));
-            return Ok(Some(Change { sequence_number, publication, committed_ms: 0 }));
+            return Ok(Some(Change { sequence_number, publication, committed_ms: None }));
         }
     };
     if head.version <= old.version {
@@ -137,10 +139,10 @@ fn read(position: usize, record: EventRecord) -> Result<Option<Change>, BatchErr
         return Ok(None);
     }
     let (publication, committed_ms) = match serde_dynamo::from_item::<_, Order>(new) {
-        Ok(order) => (Publication::of(&order), order.last_event().map_or(0, |entry| entry.at_ms)),
+        Ok(order) => (Publication::of(&order), order.last_event().map(|entry| entry.at_ms)),
         Err(error) => {
             tracing::error!(order_id = head.order_id, version = head.version, %error, "row cannot be read: told as changed");
-            (Publication::changed(&head.order_id, head.version), 0)
+            (Publication::changed(&head.order_id, head.version), None)
         }
     };
     Ok(Some(Change { sequence_number, publication, committed_ms }))

@@ -26,6 +26,10 @@ pub fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Strin
 }
 
 /// Whether a write surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
+///
+/// It is the last attempt's answer. Where the client retries, an earlier attempt may have been done and its answer lost: so a
+/// write through such a client has to be one that may be repeated (conditional, knowing itself again, as all of this
+/// library's are), or the client has to be one that does not retry.
 pub fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let said = text(error);
     let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());

@@ -42,17 +42,28 @@ pub struct Claim {
 pub struct Claims<'a, S, W>(pub Leases<'a, S, W>);
 
 impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
-    /// Claims, if nobody has. A claim whose answer was lost knows itself again.
+    /// Claims, if nobody has. A claim whose answer was lost knows itself again. One that is never answered is given back
+    /// before the error is: it may stand, and its effect was not begun. Where that is not answered either, it stays, and the
+    /// effect will not happen: a line of level error says so.
     pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
         let owner = self.0.fresh_id();
         let values = vec![(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", text(owner.as_str()))];
         let condition = "attribute_not_exists(#key) OR #status = :free";
         let write = update(self.0.table(), record, "SET #status = :claimed, #owner = :owner", condition, values);
-        let ours = match self.0.send(write).await? {
-            Written::Done(_) => true,
-            Written::Refused(old) => old.is_some_and(|old| is_owner(&old, &owner)),
+        let claim = Claim { record: record.to_owned(), owner };
+        let ours = match self.0.send(write).await {
+            Ok(Written::Done(_)) => true,
+            Ok(Written::Refused(old)) => old.is_some_and(|old| is_owner(&old, &claim.owner)),
+            Err(error) => {
+                if matches!(error, StoreError::Unknown(_))
+                    && let Err(failed) = self.release(&claim).await
+                {
+                    tracing::error!(record, %failed, "a claim that may stand is not given back: its effect may never happen");
+                }
+                return Err(error);
+            }
         };
-        Ok(ours.then(|| Claim { record: record.to_owned(), owner }))
+        Ok(ours.then_some(claim))
     }
 
     /// Gives a claim back: the effect was refused, so it surely did not happen. Only by the claim's owner: a late copy of

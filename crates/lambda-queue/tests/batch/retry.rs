@@ -134,7 +134,7 @@ async fn a_hook_that_does_not_end_leaves_the_deferral_and_the_answer_is_in_time(
 #[tokio::test]
 async fn on_fifo_nobody_takes_a_head_over_while_its_followers_come_back() {
     let world = World::default();
-    let hook = |_, _| async { panic!("offered") };
+    let hook = |_, _| async { Deferral::TakenOver };
     let records = [("1", "busy", "g"), ("2", "fine", "g"), ("3", "fine", "h")];
     assert_eq!(failed_of(&batch(&world).on_deferral(1, hook), event(FIFO, &records), obey).await, ["1", "2"]);
 }

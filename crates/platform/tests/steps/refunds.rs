@@ -119,14 +119,43 @@ async fn a_refund_that_was_refused_for_want_of_balance_goes_under_a_new_key_once
     assert_eq!(shop.till.refunds.lock().unwrap().len(), 1);
 }
 
+/// As the provider's own site makes it: it knows nothing of our ordinals.
+fn by_hand(amount_minor: u64) -> RefundView {
+    RefundView { refund_id: format!("re_hand_{amount_minor}"), ordinal: None, amount_minor, failed: false }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refund_that_somebody_gave_by_hand_while_it_was_refused_is_not_given_again() {
     let shop = Shop::open().await;
     let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
     asked(&shop, 1).await;
-    let by_hand = RefundView { refund_id: "re_hand".to_owned(), ordinal: Some(0), amount_minor: AMOUNT, failed: false };
-    shop.till.refunds.lock().unwrap().push(by_hand);
+    shop.till.refunds.lock().unwrap().push(by_hand(AMOUNT));
     assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
-    assert_eq!(receipt(&shop, id).await, "re_hand");
-    assert_eq!(generations(&shop), ["0"]);
+    assert_eq!(receipt(&shop, id).await, format!("re_hand_{AMOUNT}"));
+    assert_eq!(generations(&shop), ["0"], "nothing more is asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_amount_given_by_hand_is_for_a_person_to_settle_and_nothing_is_given() {
+    for given in [vec![AMOUNT - 1], vec![AMOUNT, AMOUNT]] {
+        let shop = Shop::open().await;
+        let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
+        asked(&shop, 1).await;
+        shop.till.refunds.lock().unwrap().extend(given.iter().copied().map(by_hand));
+        assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
+        for _ in 0..120 {
+            shop.invoke(Step::Payment).await;
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(shop.row(id).await.parked.is_some(), "{given:?}");
+        assert_eq!(generations(&shop), ["0"], "{given:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_given_by_hand_before_is_none_of_those_that_are_asked_for() {
+    let shop = Shop::open().await;
+    shop.till.refunds.lock().unwrap().push(by_hand(AMOUNT));
+    let id = a_refund_of(&shop, &[Giving::Lost]).await;
+    assert_eq!(receipt(&shop, id).await, "re_2");
 }
