@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 mod cases;
+mod dead_letters;
 mod privacy;
 mod records;
 mod refunds;
+mod replays;
 mod shop;
 
 use std::sync::atomic::Ordering;
