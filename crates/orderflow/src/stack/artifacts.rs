@@ -204,7 +204,7 @@ mod tests {
     fn a_function_that_the_template_forgot_is_refused() {
         let (short, _) = template().rsplit_once("      BuildProperties").map(|(a, b)| (a.to_owned(), b.len())).unwrap();
         let refused = point_at_bootstraps(&short, Path::new("/bundle")).unwrap_err();
-        assert!(refused.to_string().contains("recover-orders"), "{refused}");
+        assert!(refused.to_string().contains("triage-dead-letters"), "{refused}");
     }
 
     #[test]
