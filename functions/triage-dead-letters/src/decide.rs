@@ -97,6 +97,9 @@ pub enum Closed {
     LeftParked,
     /// Its order is parked: closing it needs the word that the order is given up.
     NeedsAbandon,
+    /// Its order may be parked with it at any moment, as the case is written first: left open. Once the order moves on, the
+    /// case is closed by that.
+    MayBeParked,
     /// Nobody needs to look at it any more: it is closed already, or replayed.
     Already,
     /// The case changed meanwhile: look again.
@@ -115,9 +118,13 @@ pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: b
     if case.status != CaseStatus::Open {
         return Ok(Closed::Already);
     }
-    let Some(order) = parked_with(ports, case).await? else {
-        let audit = by.audit(ports, "close", case.case.case_id.as_str(), "");
-        return decided(ports, case, CaseStatus::Closed, &audit, Closed::Closed).await;
+    let order = match waits(ports, case).await? {
+        Waits::Parked(order) => order,
+        Waits::MayYet => return Ok(Closed::MayBeParked),
+        Waits::Not => {
+            let audit = by.audit(ports, "close", case.case.case_id.as_str(), "");
+            return decided(ports, case, CaseStatus::Closed, &audit, Closed::Closed).await;
+        }
     };
     if !abandon {
         return Ok(Closed::NeedsAbandon);
@@ -153,15 +160,30 @@ async fn decided(
     })
 }
 
-/// The order that waits for this very case.
-pub(crate) async fn parked_with(ports: &impl LoadOrder, case: &StoredCase) -> Result<Option<Order>, Failure> {
+/// Whether an order waits for a case.
+pub(crate) enum Waits {
+    /// It is parked with this very case.
+    Parked(Box<Order>),
+    /// Its row is still the one that was to be parked: somebody may be about to.
+    MayYet,
+    /// None does, and none will: it has moved on, or the case is about something else.
+    Not,
+}
+
+/// The case is written before its order is parked, on the version that it names: what has got past that version is not parked
+/// with it any more.
+pub(crate) async fn waits(ports: &impl LoadOrder, case: &StoredCase) -> Result<Waits, Failure> {
     if case.case.kind != CaseKind::Parked {
-        return Ok(None);
+        return Ok(Waits::Not);
     }
-    let Ok(order_id) = case.case.order_id.parse::<OrderId>() else { return Ok(None) };
-    let order = ports.load_order(order_id).await?;
-    let waits = |order: &Order| order.parked.as_ref().is_some_and(|parked| parked.case_id == case.case.case_id);
-    Ok(order.filter(waits))
+    let Ok(order_id) = case.case.order_id.parse::<OrderId>() else { return Ok(Waits::Not) };
+    let Some(order) = ports.load_order(order_id).await? else { return Ok(Waits::Not) };
+    Ok(match &order.parked {
+        Some(parked) if parked.case_id == case.case.case_id => Waits::Parked(Box::new(order)),
+        Some(_) => Waits::Not,
+        None if order.version <= case.case.row_version => Waits::MayYet,
+        None => Waits::Not,
+    })
 }
 
 /// Puts the wish to cancel on a parked row. One that has it stays as it is.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tests::clock::now_ms;
 use tests::wait::eventually;
 
+use crate::cancels::BULK;
 use crate::fences::adapters;
 use crate::shop::{SOON, Shop};
 
@@ -117,6 +118,110 @@ async fn a_poison_message_is_found_shown_and_closed_with_a_reason() -> anyhow::R
         lines.lines().any(|line| serde_json::from_str::<Value>(line).is_ok_and(|case| case["case_id"] == id)),
         "{lines}"
     );
+    shop.close().await
+}
+
+#[tokio::test]
+async fn a_case_is_told_to_the_alarms_by_step_and_by_class() -> anyhow::Result<()> {
+    let shop = Shop::open("case-metric").await?;
+    let aws = adapters(&shop)?;
+    let body = "not JSON: the one of a_case_is_told_to_the_alarms";
+    shop.d.queues.send("shipping-standard", Some(&shop.who.tenant), &[body.to_owned()]).await?;
+    let case = case_of(&aws, body).await?;
+    let id = case.case.case_id.as_str();
+    let line = eventually("the metric is logged", SOON, || async {
+        let lines = shop.d.logs.messages("triage-dead-letters", "cases_opened", 0).await?;
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.into_iter().find(|line| line["case_id"] == id))
+    })
+    .await?;
+    // As the alarms of the template name them; a metric under other dimensions is another metric.
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(directive["Namespace"], "Orderflow");
+    let sets = directive["Dimensions"].as_array().unwrap();
+    assert!(sets.contains(&json!(["step"])) && sets.contains(&json!(["class"])), "{line}");
+    assert_eq!(
+        (&line["step"], &line["class"], &line["cases_opened"]),
+        (&json!("shipping"), &json!("poison"), &json!(1))
+    );
+    assert!(!line.to_string().contains(body), "{line}");
+    shop.close().await
+}
+
+#[tokio::test]
+async fn an_order_is_traced_through_row_logs_provider_and_operators() -> anyhow::Result<()> {
+    let shop = Shop::open("case-trace").await?;
+    let order_id = shop.order("key", &shop.body(Lane::Express)).await?;
+    shop.ended(order_id).await?;
+    let id = order_id.to_string();
+    eventually("both mails are out", SOON, || async {
+        Ok((shop.d.mail.to(&shop.email).await?.len() == 2).then_some(()))
+    })
+    .await?;
+
+    let timeline = told(&shop, &["--json", "order", "timeline", &id]).await?;
+    assert_eq!((&timeline["state"], &timeline["owes"]), (&json!("shipped"), &Value::Null));
+    assert_eq!(timeline["timeline"].as_array().unwrap().len(), 6);
+
+    let why = refused(&shop, &["order", "resend-mail", &id, "--event", "refunded", "--reason", "x", "--yes"]).await?;
+    assert!(why.contains("has no event refunded"), "{why}");
+    let why = refused(&shop, &["order", "resend-mail", &id, "--event", "paid", "--reason", "x", "--yes"]).await?;
+    assert!(why.contains("nobody is written to"), "{why}");
+    let args = ["--json", "order", "resend-mail", &id, "--event", "shipped", "--reason", "it was not read", "--yes"];
+    assert!(told(&shop, &args).await?["mail_id"].as_str().is_some_and(|id| !id.is_empty()));
+    assert_eq!(shop.d.mail.to(&shop.email).await?.len(), 3, "this is the one way to be written to twice");
+
+    // A function's lines reach the log just after its answer.
+    let trace = eventually("all is logged", SOON, || async {
+        let trace = told(&shop, &["--json", "trace", &id]).await?;
+        let says = |words: &str| {
+            trace["entries"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|entry| entry["what"].as_str().is_some_and(|what| what.contains(words)))
+        };
+        let all =
+            ["ship-order record finished done", "publish-events", "notify-customer", "accept-order request finished"];
+        Ok(all.into_iter().all(says).then_some(trace))
+    })
+    .await?;
+    let entries = trace["entries"].as_array().unwrap();
+    assert!(entries.windows(2).all(|two| two[0]["at_ms"].as_u64() <= two[1]["at_ms"].as_u64()), "in time order");
+    let from = |source: &str| entries.iter().filter(|entry| entry["source"] == source).count();
+    assert_eq!((from("row"), from("provider"), from("operator")), (6, 4, 1), "{trace}");
+    assert_eq!(trace["missing"], json!([]));
+    let records: Vec<&str> =
+        trace["effects"].as_array().unwrap().iter().map(|effect| effect["record"].as_str().unwrap()).collect();
+    assert_eq!(
+        records,
+        [&format!("payment#{id}"), &format!("shipment#{id}"), &format!("mail#{id}#1"), &format!("mail#{id}#6")]
+    );
+    assert!(!trace.to_string().contains(&shop.email), "a trace shows no customer");
+
+    let queues = told(&shop, &["--json", "queue", "list"]).await?;
+    assert_eq!(queues.as_array().unwrap().len(), 21);
+    let why = refused(&shop, &["queue", "peek", "no-such-queue"]).await?;
+    assert!(why.contains("queue list"), "{why}");
+    shop.close().await
+}
+
+#[tokio::test]
+async fn a_peek_shows_what_waits_and_leaves_it_there() -> anyhow::Result<()> {
+    let _bulk = BULK.lock().await;
+    let shop = Shop::open("case-peek").await?;
+    let held = shop.d.mappings.hold("shipping-bulk").await?;
+    let body = json!({ "waits": "for a_peek_shows_what_waits" }).to_string();
+    shop.d.queues.send("shipping-bulk", Some(&shop.who.tenant), std::slice::from_ref(&body)).await?;
+    for _ in 0..2 {
+        let seen = told(&shop, &["--json", "queue", "peek", "shipping-bulk", "--limit", "10"]).await?;
+        let own = seen.as_array().unwrap().iter().find(|message| message["body"] == body.as_str());
+        assert_eq!(own.expect("it is there")["group"], shop.who.tenant.as_str());
+    }
+    held.release().await?;
+    // It is nothing that ship-order could work with.
+    let case = case_of(&adapters(&shop)?, "for a_peek_shows_what_waits").await?;
+    assert_eq!(case.case.step, "shipping");
     shop.close().await
 }
 

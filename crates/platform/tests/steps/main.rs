@@ -9,6 +9,7 @@ mod records;
 mod refunds;
 mod replays;
 mod shop;
+mod thousand;
 
 use std::sync::atomic::Ordering;
 

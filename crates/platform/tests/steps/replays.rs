@@ -66,9 +66,9 @@ async fn an_orders_command_is_made_of_its_row_and_the_order_goes_on() {
     assert_eq!((audits[0].action.as_str(), audits[0].reason.as_str()), ("replay", "mended"));
     assert!(audits[0].who.ends_with("/ada") && audits[0].detail.contains("payment.authorize"));
 
-    // The same plan once more: the case is left alone, and whatever is sent finds that its work was done.
+    // The same plan once more: the case is left alone, and nothing is sent.
     let again = run(&*shop.platform, planned, &by("by mistake"), AT_ONCE, |_| ()).await;
-    assert_eq!(again.failed, 0);
+    assert_eq!(again.cases[0].1, Outcome::Changed);
     shop.invoke(Step::Stock).await;
     shop.invoke(Step::Payment).await;
     assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "capture"]);
@@ -344,6 +344,28 @@ async fn a_parked_orders_case_is_closed_only_by_who_gives_the_order_up() {
     assert_eq!(close(&*shop.platform, &stored, &by("again"), true).await.unwrap(), Closed::Already);
     let of_order = shop.platform.audits_of(&id.to_string()).await.unwrap();
     assert_eq!(of_order.iter().map(|audit| audit.action.as_str()).collect::<Vec<_>>(), ["abandon"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_whose_order_is_about_to_be_parked_is_not_closed_under_it() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    let row = shop.row(id).await;
+    // The case is written first; the commit that parks the order has not come yet.
+    shop.platform.backend().store.set_faults(|call| {
+        let orders = call.items.iter().any(|(table, _)| table == "orders");
+        if orders && call.operation == Operation::Update { Fault::Throttle } else { Fault::None }
+    });
+    park(&*shop.platform, &row, "payment", CaseClass::Transient, "12 attempts").await.unwrap_err();
+    shop.platform.backend().store.clear_faults();
+    let case = cases(&shop, CaseStatus::Open).await.remove(0);
+    assert_eq!(close(&*shop.platform, &case, &by("too soon"), true).await.unwrap(), Closed::MayBeParked);
+    let planned = planned(&shop, vec![case.clone()]).await;
+    assert!(matches!(planned[0].action, Action::Refused { .. }), "{planned:?}");
+    // It is: the case stands. It moves on instead: the case is closed by that.
+    assert!(park(&*shop.platform, &row, "payment", CaseClass::Transient, "12 attempts").await.unwrap());
+    assert_eq!(cases(&shop, CaseStatus::Open).await.len(), 1);
+    assert_eq!(close(&*shop.platform, &case, &by("given up"), true).await.unwrap(), Closed::Cancelling);
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,7 +144,7 @@ pub async fn run(
             }
         }
         tell(&report);
-        if report.failed * 100 > MOST_PERCENT * report.sent.max(1) {
+        if report.failed > report.sent.saturating_mul(MOST_PERCENT) / 100 {
             report.stopped = true;
             let left = rest.map(|planned| (planned.case.case.case_id.to_string(), Outcome::Held));
             report.cases.extend(left);
@@ -163,6 +163,13 @@ async fn one(
     let case = &planned.case;
     let case_id = case.case.case_id.as_str();
     let seen = case.seen;
+    if !matches!(planned.action, Action::Refused { .. }) {
+        // The plan may be a while ago, or an old one that is run once more.
+        let now = ports.load_case(&case.case.case_id).await?;
+        if now.is_none_or(|now| (now.status, now.seen) != (case.status, case.seen)) {
+            return Ok(Step::End(Outcome::Changed));
+        }
+    }
     match &planned.action {
         Action::Refused { why } => Ok(Step::End(Outcome::Refused(why.clone()))),
         Action::Nothing { why } => {
@@ -177,7 +184,7 @@ async fn one(
             Resumed::NotParked | Resumed::Unknown => Step::End(Outcome::Changed),
         }),
         Action::Command { order_id, .. } => {
-            // The row as it is now: the plan may be a while ago.
+            // The row as it is now, too.
             let Some(order) = ports.load_order(*order_id).await? else {
                 return Ok(Step::End(Outcome::Refused("there is no such order any more".to_owned())));
             };

@@ -8,7 +8,7 @@ use ports::{CaseKind, CaseStatus, StoreError, StoredCase};
 use serde::Serialize;
 
 use crate::classify::OF_THE_TOPIC;
-use crate::decide::{Operator, parked_with};
+use crate::decide::{Operator, Waits, waits};
 
 /// What a replay of a case would do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -136,12 +136,13 @@ async fn action_of(ports: &impl Operator, case: &StoredCase) -> Result<Action, F
         }
     }
     match case.case.kind {
-        CaseKind::Parked => Ok(match parked_with(ports, case).await? {
-            Some(order) => Action::Resume {
+        CaseKind::Parked => Ok(match waits(ports, case).await? {
+            Waits::Parked(order) => Action::Resume {
                 order_id: order.order_id,
-                command: Order { parked: None, ..order }.next_command().map_or("nothing", order::Command::name),
+                command: Order { parked: None, ..*order }.next_command().map_or("nothing", order::Command::name),
             },
-            None => Action::Nothing { why: "its order is not parked with it any more".to_owned() },
+            Waits::MayYet => refused("its order is not parked yet: it goes on by itself, or is parked in a moment"),
+            Waits::Not => Action::Nothing { why: "its order is not parked with it any more".to_owned() },
         }),
         CaseKind::Unreadable => owed_now(ports, case).await,
         CaseKind::DeadLetter if command_step(&case.case.step).is_some() => owed_now(ports, case).await,

@@ -268,9 +268,12 @@ async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
             Closed::NeedsAbandon => {
                 "left open: its order is parked with it. Replay it, or give the order up with --abandon"
             }
+            Closed::MayBeParked => {
+                "left open: its order may be parked with it in a moment. It is closed once the order moves on"
+            }
             Closed::Changed => "left alone: it changed meanwhile",
         };
-        left += usize::from(matches!(became, Closed::NeedsAbandon | Closed::Changed));
+        left += usize::from(matches!(became, Closed::NeedsAbandon | Closed::MayBeParked | Closed::Changed));
         if json {
             closed.push(json!({ "case_id": case.case.case_id, "became": became }));
         } else {
