@@ -77,7 +77,7 @@ pub async fn resume(ports: &impl Operator, order_id: OrderId, by: &By, to: CaseS
 /// Sends what a row owes that is committed: recovery makes good what does not leave.
 async fn send_owed(ports: &impl Operator, order: &Order) {
     for message in owed(ports, order, None) {
-        for result in ports.send(&message.queue.clone(), std::slice::from_ref(&message)).await {
+        for result in ports.send(&message.queue, std::slice::from_ref(&message)).await {
             if let Err(why) = result {
                 tracing::warn!(order_id = %order.order_id, why, "not sent: recovery sends it within two minutes");
             }
