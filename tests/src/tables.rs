@@ -40,7 +40,7 @@ impl Glimpse {
 }
 
 /// A case.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaseRow {
     /// Key.
     pub case_id: String,
@@ -48,6 +48,12 @@ pub struct CaseRow {
     pub status: String,
     /// The order it is about, where it is about one.
     pub order_id: Option<String>,
+    /// The message that was given up, by the id it had first.
+    pub message_id: Option<String>,
+    /// What groups it.
+    pub fingerprint: String,
+    /// One line.
+    pub digest: String,
 }
 
 /// The tables of one stack.
@@ -218,7 +224,7 @@ impl Tables {
         self.scan(&self.idempotency).await
     }
 
-    /// Every case.
+    /// Every case. What stands beside them without a status are audit records.
     ///
     /// # Errors
     /// When the table cannot be read, or an item is no case.
@@ -228,9 +234,13 @@ impl Tables {
                 case_id: text(&item, "case_id").context("a case without an id")?,
                 status: text(&item, "status").unwrap_or_default(),
                 order_id: text(&item, "order_id"),
+                message_id: text(&item, "message_id"),
+                fingerprint: text(&item, "fingerprint").unwrap_or_default(),
+                digest: text(&item, "digest").unwrap_or_default(),
             })
         };
-        self.scan(&self.cases).await?.into_iter().map(case).collect()
+        let is_case = |item: &Item| item.contains_key("status");
+        self.scan(&self.cases).await?.into_iter().filter(is_case).map(case).collect()
     }
 }
 

@@ -33,6 +33,10 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     },
     "ClaimOnce": {("dynamodb:UpdateItem", TABLE + "idempotency")},
     "OpenCase": {("dynamodb:UpdateItem", TABLE + "cases")},
+    "KeepDeadLetters": {
+        ("dynamodb:UpdateItem", TABLE + "cases"),
+        ("s3:PutObject", BUCKET + "/dead-letters/*"),
+    },
     "SetAside": {("dynamodb:UpdateItem", TABLE + "orders")},
     "PublishEvents": {
         ("sns:Publish", "arn:aws:sns:eu-west-1:123456789012:shop-order-events.fifo"),
@@ -66,14 +70,19 @@ COMMANDS_TO: dict[str, tuple[str, ...]] = {
     "recover-orders": STEPS,
 }
 
-#: Function -> the queues that feed it, and its dead-letter queue for what can never succeed.
-FED_BY: dict[str, tuple[tuple[str, ...], str]] = {
+#: Every dead-letter queue; the last one is the topic's own.
+DEAD_LETTERS = tuple(f"{step}-dlq" for step in STEPS) + ("notify-dlq.fifo", "archive-dlq", "events-dlq.fifo")
+
+#: Function -> the queues that feed it, and its dead-letter queue for what can never succeed. What drains the dead-letter
+#: queues has none: what it cannot deal with stays where it is.
+FED_BY: dict[str, tuple[tuple[str, ...], str | None]] = {
     "validate-order": (tuple(f"validate-{lane}" for lane in LANES), "validate-dlq"),
     "process-payment": (tuple(f"payment-{lane}" for lane in LANES), "payment-dlq"),
     "reserve-stock": (tuple(f"stock-{lane}" for lane in LANES), "stock-dlq"),
     "ship-order": (tuple(f"shipping-{lane}" for lane in LANES), "shipping-dlq"),
     "notify-customer": (("notify.fifo",), "notify-dlq.fifo"),
     "archive-events": (("archive",), "archive-dlq"),
+    "triage-dead-letters": (DEAD_LETTERS, None),
 }
 CONSUME = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility")
 
@@ -104,5 +113,6 @@ def expected(function: str, ports: set[str]) -> set[tuple[str, str]]:
     if function in FED_BY:
         queues, dead_letters = FED_BY[function]
         allowed |= {(action, QUEUE + queue) for queue in queues for action in CONSUME}
-        allowed.add(("sqs:SendMessage", QUEUE + dead_letters))
+        if dead_letters is not None:
+            allowed.add(("sqs:SendMessage", QUEUE + dead_letters))
     return allowed | FED_BY_STREAM.get(function, set())

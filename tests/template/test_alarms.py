@@ -26,16 +26,45 @@ def short_names(stack: Stack) -> set[str]:
     return {arn.removeprefix(QUEUE) for arn in stack.queues()}
 
 
-def test_every_dead_letter_queue_alarms_as_soon_as_something_is_in_it(prod: Stack) -> None:
-    alarms = alarms_on(prod, "ApproximateNumberOfMessagesVisible")
+def ages(stack: Stack, name: str) -> dict[str, dict]:
+    """Queue -> its alarm on the age of its oldest message, of those whose names end so."""
+    return {
+        alarm["Dimensions"][0]["Value"]: alarm
+        for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm.get("MetricName") == "ApproximateAgeOfOldestMessage" and alarm["AlarmName"].endswith(name)
+    }
+
+
+def test_a_dead_letter_queue_that_is_not_drained_for_five_minutes_says_that_triage_is_broken(prod: Stack) -> None:
+    alarms = ages(prod, "-dlq-not-drained")
     assert {name.removeprefix("shop-") for name in alarms} == {name for name in short_names(prod) if DLQ.search(name)}
     for alarm in alarms.values():
-        assert (alarm["Statistic"], alarm["Threshold"], alarm["EvaluationPeriods"]) == ("Maximum", 0, 1)
+        assert (alarm["Statistic"], int(alarm["Threshold"]), alarm["EvaluationPeriods"]) == ("Maximum", 300, 1)
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
 
 
+def test_a_dead_letter_that_is_about_to_be_deleted_alarms_days_before(prod: Stack) -> None:
+    alarms = ages(prod, "-dlq-time-to-loss")
+    assert {name.removeprefix("shop-") for name in alarms} == {name for name in short_names(prod) if DLQ.search(name)}
+    for name, alarm in alarms.items():
+        kept, = (queue["MessageRetentionPeriod"] for queue in prod.queues().values() if queue["QueueName"] == name)
+        assert 0 < int(alarm["Threshold"]) <= kept - 3 * 24 * 3600, name
+
+
+def test_cases_alarm_by_step_and_by_class(prod: Stack) -> None:
+    alarms = [a for a in prod.of_type("AWS::CloudWatch::Alarm").values() if a.get("MetricName") == "cases_opened"]
+    dimensions = sorted((a["Dimensions"][0]["Name"], a["Dimensions"][0]["Value"]) for a in alarms)
+    steps = {name.split("-dlq")[0] for name in short_names(prod) if DLQ.search(name)} | {"recover"}
+    assert dimensions == sorted(
+        [("step", step) for step in steps] + [("class", kind) for kind in ("transient", "poison", "skew", "bug")]
+    )
+    for alarm in alarms:
+        namespace = prod.functions()["triage-dead-letters"]["Environment"]["Variables"]["LAMBDA_QUEUE_METRICS_NAMESPACE"]
+        assert (alarm["Namespace"], alarm["Statistic"], alarm["Threshold"]) == (namespace, "Sum", 0)
+
+
 def test_every_other_queue_alarms_on_the_age_of_its_oldest_message(prod: Stack) -> None:
-    alarms = alarms_on(prod, "ApproximateAgeOfOldestMessage")
+    alarms = {name: alarm for name, alarm in ages(prod, "").items() if not DLQ.search(name)}
     assert {name.removeprefix("shop-") for name in alarms} == {
         name for name in short_names(prod) if not DLQ.search(name)
     }
@@ -76,7 +105,7 @@ def test_every_single_metric_alarm_names_exactly_one_thing_that_exists(prod: Sta
     existing = {name.removeprefix(QUEUE) for name in prod.queues()} | prod.functions().keys()
     existing |= {"order-events.fifo"}
     for name, alarm in prod.of_type("AWS::CloudWatch::Alarm").items():
-        if "MetricName" in alarm:
+        if "MetricName" in alarm and alarm["Namespace"] != "Orderflow":
             dimension, = alarm["Dimensions"]
             assert dimension["Value"] == "Api" or dimension["Value"].removeprefix("shop-") in existing, name
 
@@ -160,7 +189,7 @@ def test_the_outputs_name_all_that_the_tools_read(prod: Stack) -> None:
         "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "EventsTopicArn", "EventBusName",
         "ArchiveBucket", "QueueUrlPrefix", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
         "ValidateDlqUrl", "PaymentDlqUrl", "StockDlqUrl", "ShippingDlqUrl", "NotifyDlqUrl", "ArchiveDlqUrl",
-        "EventsDlqUrl",
+        "EventsDlqUrl", "MailFrom",
     }
     functions = {
         "".join(part.capitalize() for part in name.split("-")) + "FunctionName": "shop-" + name for name in TIMEOUT

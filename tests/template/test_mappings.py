@@ -12,7 +12,7 @@ def function_of(mapping: dict) -> str:
     return mapping["FunctionName"].removeprefix("shop-")
 
 
-def test_every_queue_that_is_not_a_dead_letter_queue_feeds_exactly_its_function(prod: Stack) -> None:
+def test_every_queue_dead_letter_queues_among_them_feeds_exactly_its_function(prod: Stack) -> None:
     fed: dict[str, list[str]] = {}
     for mapping in prod.mappings().values():
         fed.setdefault(function_of(mapping), []).append(mapping["EventSourceArn"])
@@ -21,6 +21,16 @@ def test_every_queue_that_is_not_a_dead_letter_queue_feeds_exactly_its_function(
     assert {name: sorted(arns) for name, arns in fed.items()} == {
         name: sorted(QUEUE + queue for queue in queues) for name, (queues, _) in FED_BY.items()
     }
+    assert sorted(arn for arns in fed.values() for arn in arns) == sorted(prod.queues()), "no queue is left to itself"
+
+
+def test_dead_letters_are_taken_at_once_and_never_by_many(prod: Stack) -> None:
+    mappings = [m for m in prod.mappings().values() if function_of(m) == "triage-dead-letters"]
+    assert len(mappings) == 7
+    for mapping in mappings:
+        assert mapping["BatchSize"] == 10
+        assert "MaximumBatchingWindowInSeconds" not in mapping
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": 2}
 
 
 def test_every_mapping_reports_item_failures(prod: Stack) -> None:
@@ -156,6 +166,7 @@ def test_each_functions_concurrency_can_be_reserved() -> None:
         ArchiveReservedConcurrency="3",
         PublishReservedConcurrency="20",
         RecoverReservedConcurrency="2",
+        TriageReservedConcurrency="14",
     )
     found = reserved(stack)
     assert found.keys() == stack.functions().keys()

@@ -76,6 +76,11 @@ def test_command_queues_have_the_visibility_of_the_design(prod: Stack, lane: str
         assert prod.queues()[f"{QUEUE}{step}-{lane}"]["VisibilityTimeout"] == visibility, step
 
 
+def test_a_dead_letter_queue_gives_triage_the_time_that_any_consumer_needs(prod: Stack) -> None:
+    for arn in sorted(DEAD | {OF_THE_TOPIC}):
+        assert prod.queues()[arn]["VisibilityTimeout"] >= 6 * 10, arn
+
+
 def test_notices_have_the_visibility_of_the_design(prod: Stack) -> None:
     assert prod.queues()[QUEUE + "notify.fifo"]["VisibilityTimeout"] == 60
 

@@ -74,7 +74,7 @@ def test_no_two_functions_share_a_role(prod: Stack) -> None:
 def test_no_role_allows_with_a_wildcard_action_or_resource(prod: Stack) -> None:
     # Log streams and object keys cannot be named before they exist; their group and prefix are.
     open_ended = re.compile(
-        r"arn:aws:logs:[^*]+:log-group:/aws/lambda/shop-[a-z-]+:\*|arn:aws:s3:::ArchiveBucket/(events|aws/lambda)/\*"
+        r"arn:aws:logs:[^*]+:log-group:/aws/lambda/shop-[a-z-]+:\*|arn:aws:s3:::ArchiveBucket/(events|dead-letters|aws/lambda)/\*"
     )
     for role in prod.of_type("AWS::IAM::Role"):
         for statement in prod.statements(role):

@@ -45,7 +45,7 @@ pub struct DeadLetter {
     /// For people. Holds no customer data.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// For programs: `poison` or `expired`.
+    /// For programs: `poison`, `expired`, or of a last receive `exhausted` or `bug`.
     pub code: String,
     /// Receives so far.
     pub attempts: u32,

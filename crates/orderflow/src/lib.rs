@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cli;
 pub mod stack;
+pub mod trace;
 
 /// Whether a command failed only because whoever read its output has left, as `head` does.
 pub fn reader_left(error: &anyhow::Error) -> bool {

@@ -11,7 +11,8 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use lambda_queue::aws::{Dynamo, Sqs, System};
+use lambda_queue::aws::{Dynamo, S3, Sqs, System};
+use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
 use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random, Redacted, meter};
 use ports::StoreError;
@@ -239,5 +240,15 @@ impl Store for Cloud {
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
         self.dynamo().transact(writes).await
+    }
+}
+
+impl Objects for Cloud {
+    async fn put_object(&self, bucket: &str, key: &str, body: Vec<u8>, content_type: &str) -> Result<(), StoreError> {
+        S3(self.s3().clone()).put_object(bucket, key, body, content_type).await
+    }
+
+    async fn get_object(&self, bucket: &str, key: &str, most_bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        S3(self.s3().clone()).get_object(bucket, key, most_bytes).await
     }
 }

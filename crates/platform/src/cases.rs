@@ -1,17 +1,36 @@
-//! The table of cases.
+//! The table of cases: opening, keeping dead letters, reading.
 
 use std::collections::HashMap;
 
-use lambda_queue::ports::store::{Value, Write, number, text};
+use lambda_queue::ports::Objects;
+use lambda_queue::ports::store::{Item, Query, Value, Write, Written, number, number_of, text};
 use order::CaseId;
-use ports::{Case, OpenCase, StoreError};
+use ports::{
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, KeepDeadLetters, Letter, OpenCase, ReadCases,
+    Recorded, StoreError, StoredCase,
+};
 
+use crate::item::text_of;
 use crate::{Backend, Platform};
+
+/// The largest raw message that is read back, bytes: 1 MiB of message, whose control characters JSON may write in six.
+const MOST_RAW: usize = 8 * 1024 * 1024;
+/// Audit records of one subject that are read, at most.
+const MOST_AUDITS: u32 = 1_000;
+
+/// The index key under which the audit records of a case or an order stand together.
+pub(crate) fn audits_of(subject: &str) -> String {
+    format!("audit#{subject}")
+}
+
+pub(crate) fn key_of(case_id: &CaseId) -> Item {
+    HashMap::from([("case_id".to_owned(), text(case_id.as_str()))])
+}
 
 impl<B: Backend> Platform<B> {
     fn case_update(&self, case_id: &CaseId, expression: &str) -> Write {
-        let key = HashMap::from([("case_id".to_owned(), text(case_id.as_str()))]);
-        Write::update(&self.names.cases_table, key, expression).name("#status", "status").value(":open", text("open"))
+        let write = Write::update(&self.names.cases_table, key_of(case_id), expression);
+        write.name("#status", "status").value(":open", text(CaseStatus::Open.name()))
     }
 
     /// Closes a case that is open and fits. One that is closed, is not there or does not fit is left alone.
@@ -19,37 +38,53 @@ impl<B: Backend> Platform<B> {
         let write = self
             .case_update(case_id, "SET #status = :superseded, closed_at = :now")
             .when(format!("#status = :open AND {fits}"))
-            .value(":superseded", text("superseded"))
+            .value(":superseded", text(CaseStatus::Superseded.name()))
             .value(":now", number(self.backend.now_ms()))
             .value(":value", value);
         self.backend.write(write).await.map(drop)
+    }
+
+    /// The update that writes what a case says, open, whoever wrote it before.
+    fn say(&self, case: &Case, now_ms: u64, more: &[(&str, Value)], then: &str) -> Write {
+        let mut set =
+            "SET #status = :open, #kind = :kind, fingerprint = :fingerprint, #class = :class, #step = :step, \
+                       digest = :digest, opened_at = if_not_exists(opened_at, :opened), last_seen = :now, \
+                       row_version = :row_version"
+                .to_owned();
+        let mut values = vec![
+            ("kind", text(case.kind.name())),
+            ("fingerprint", text(case.fingerprint.clone())),
+            ("class", text(case.class.name())),
+            ("step", text(case.step.clone())),
+            ("digest", text(case.digest.clone())),
+            ("opened", number(case.opened_at_ms)),
+            ("now", number(now_ms)),
+            ("row_version", number(case.row_version)),
+        ];
+        let mut optional: Vec<(&str, Value)> = more.to_vec();
+        // An empty text tells nothing.
+        if !case.order_id.is_empty() {
+            optional.push(("order_id", text(case.order_id.clone())));
+        }
+        if let Some(tenant) = &case.tenant {
+            optional.push(("tenant", text(tenant.as_str())));
+        }
+        for (name, value) in optional {
+            set.push_str(&format!(", {name} = :{name}"));
+            values.push((name, value));
+        }
+        let write = self
+            .case_update(&case.case_id, &format!("{set} REMOVE closed_at{then}"))
+            .name("#kind", "kind")
+            .name("#class", "class")
+            .name("#step", "step");
+        values.into_iter().fold(write, |write, (name, value)| write.value(format!(":{name}"), value))
     }
 }
 
 impl<B: Backend> OpenCase for Platform<B> {
     async fn open_case(&self, case: &Case) -> Result<(), StoreError> {
-        let mut set = "SET #status = :open, fingerprint = :fingerprint, #class = :class, #step = :step, \
-                       order_id = :order_id, digest = :digest, opened_at = if_not_exists(opened_at, :now), \
-                       last_seen = :now, attempt = :attempt, row_version = :row_version"
-            .to_owned();
-        if case.tenant.is_some() {
-            set.push_str(", tenant = :tenant");
-        }
-        let mut write = self
-            .case_update(&case.case_id, &format!("{set} REMOVE closed_at"))
-            .name("#class", "class")
-            .name("#step", "step")
-            .value(":fingerprint", text(case.fingerprint.clone()))
-            .value(":class", text(case.class.name()))
-            .value(":step", text(case.step.clone()))
-            .value(":order_id", text(case.order_id.clone()))
-            .value(":digest", text(case.digest.clone()))
-            .value(":now", number(case.opened_at_ms))
-            .value(":attempt", text(case.attempt.clone()))
-            .value(":row_version", number(case.row_version));
-        if let Some(tenant) = &case.tenant {
-            write = write.value(":tenant", text(tenant.as_str()));
-        }
+        let write = self.say(case, case.opened_at_ms, &[("attempt", text(case.attempt.clone()))], "");
         self.backend.write(write).await.map(drop)
     }
 
@@ -60,4 +95,155 @@ impl<B: Backend> OpenCase for Platform<B> {
     async fn supersede_case(&self, case_id: &CaseId, version: u64) -> Result<(), StoreError> {
         self.close_case(case_id, "row_version < :value", number(version)).await
     }
+}
+
+impl<B: Backend + Objects> KeepDeadLetters for Platform<B> {
+    async fn keep_raw(&self, key: &str, raw: Vec<u8>) -> Result<(), StoreError> {
+        self.backend.put_object(&self.names.archive_bucket, key, raw, "application/json").await
+    }
+
+    async fn record_letter(&self, case: &Case) -> Result<Recorded, StoreError> {
+        let Some(letter) = &case.letter else {
+            return Err(StoreError::NotDone("the case is not a dead letter's".to_owned()));
+        };
+        let more = [
+            ("queue", text(letter.queue.clone())),
+            ("message_id", text(letter.message_id.clone())),
+            ("letter_id", text(letter.letter_id.clone())),
+            ("raw_key", text(letter.raw.clone())),
+            ("sent_at", number(letter.sent_at_ms)),
+            ("attempts", number(letter.attempts)),
+        ];
+        let counted = Value::Ss(vec![letter.letter_id.clone()]);
+        let write = self
+            .say(case, self.backend.now_ms(), &more, " ADD letters :letters, seen :one")
+            .when("attribute_not_exists(case_id) OR NOT contains(letters, :letter_id)")
+            .value(":letters", counted)
+            .value(":one", number(1));
+        Ok(match self.backend.write(write).await? {
+            Written::Done(now) if number_of(&now, "seen") == Some(1) => Recorded::Opened,
+            Written::Done(_) => Recorded::Again,
+            Written::Refused(_) => Recorded::Known,
+        })
+    }
+}
+
+impl<B: Backend + Objects> ReadCases for Platform<B> {
+    async fn load_case(&self, case_id: &CaseId) -> Result<Option<StoredCase>, StoreError> {
+        let item = self.backend.get(&self.names.cases_table, key_of(case_id), true).await?;
+        item.as_ref().map(case_of).transpose()
+    }
+
+    async fn list_cases(&self, index: &CaseIndex, limit: u32, after: Option<&str>) -> Result<CasePage, StoreError> {
+        let (name, hash) = match index {
+            CaseIndex::Status(status) => ("status", status.name().to_owned()),
+            CaseIndex::Fingerprint(fingerprint) => ("fingerprint", fingerprint.clone()),
+        };
+        let start = after.map(|cursor| start_key(cursor, name, &hash)).transpose()?;
+        let query = Query { start, descending: true, limit: Some(limit.clamp(1, 100)), ..self.index(name, hash) };
+        let page = self.backend.query(query).await?;
+        let next = page.next.as_ref().and_then(cursor);
+        Ok(CasePage { cases: page.items.iter().map(case_of).collect::<Result<_, _>>()?, next })
+    }
+
+    async fn audits_of(&self, subject: &str) -> Result<Vec<Audit>, StoreError> {
+        let query = Query { limit: Some(MOST_AUDITS), ..self.index("fingerprint", audits_of(subject)) };
+        let page = self.backend.query(query).await?;
+        page.items.iter().map(|item| audit_of(item, subject)).collect()
+    }
+
+    async fn load_raw(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.backend.get_object(&self.names.archive_bucket, key, MOST_RAW).await
+    }
+}
+
+impl<B> Platform<B> {
+    fn index(&self, name: &str, hash: String) -> Query {
+        Query {
+            table: self.names.cases_table.clone(),
+            index: Some(name.to_owned()),
+            key_condition: "#hash = :hash".to_owned(),
+            names: HashMap::from([("#hash".to_owned(), name.to_owned())]),
+            values: HashMap::from([(":hash".to_owned(), text(hash))]),
+            ..Query::default()
+        }
+    }
+}
+
+fn cursor(last: &Item) -> Option<String> {
+    Some(format!("{}_{}", number_of(last, "opened_at")?, text_of(last, "case_id")?))
+}
+
+fn start_key(cursor: &str, name: &str, hash: &str) -> Result<Item, StoreError> {
+    let parts = cursor
+        .split_once('_')
+        .and_then(|(opened_at, id)| Some((opened_at.parse::<u64>().ok()?, id.parse::<CaseId>().ok()?)));
+    let (opened_at, id) = parts.ok_or_else(|| StoreError::NotDone("not a cursor of a list of cases".to_owned()))?;
+    let mut start = key_of(&id);
+    start.insert(name.to_owned(), text(hash));
+    start.insert("opened_at".to_owned(), number(opened_at));
+    Ok(start)
+}
+
+/// A case as an item has it. One of the program before has no kind: its fingerprint tells.
+fn case_of(item: &Item) -> Result<StoredCase, StoreError> {
+    let id = text_of(item, "case_id").unwrap_or_default();
+    let lacks = |what: &str| StoreError::Unreadable(format!("case {id} has no {what} that can be read"));
+    let fingerprint = text_of(item, "fingerprint").ok_or_else(|| lacks("fingerprint"))?;
+    let kind = match text_of(item, "kind") {
+        None if fingerprint.contains("/unreadable/") => CaseKind::Unreadable,
+        None => CaseKind::Parked,
+        Some(name) => named(&CaseKind::ALL, CaseKind::name, &name).ok_or_else(|| lacks("kind"))?,
+    };
+    let class = text_of(item, "class").and_then(|name| named(&CaseClass::ALL, CaseClass::name, &name));
+    let status = text_of(item, "status").and_then(|name| named(&CaseStatus::ALL, CaseStatus::name, &name));
+    let opened_at_ms = number_of(item, "opened_at").ok_or_else(|| lacks("time"))?;
+    let letter = text_of(item, "letter_id").map(|letter_id| Letter {
+        letter_id,
+        queue: text_of(item, "queue").unwrap_or_default(),
+        message_id: text_of(item, "message_id").unwrap_or_default(),
+        raw: text_of(item, "raw_key").unwrap_or_default(),
+        sent_at_ms: number_of(item, "sent_at").unwrap_or(opened_at_ms),
+        attempts: number_of(item, "attempts").and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+    });
+    let case = Case {
+        case_id: id.parse().map_err(|_| lacks("id"))?,
+        kind,
+        attempt: text_of(item, "attempt").unwrap_or_default(),
+        row_version: number_of(item, "row_version").unwrap_or(0),
+        fingerprint,
+        class: class.ok_or_else(|| lacks("class"))?,
+        step: text_of(item, "step").unwrap_or_default(),
+        order_id: text_of(item, "order_id").unwrap_or_default(),
+        tenant: text_of(item, "tenant").and_then(|tenant| tenant.parse().ok()),
+        digest: text_of(item, "digest").unwrap_or_default(),
+        opened_at_ms,
+        letter,
+    };
+    Ok(StoredCase {
+        case,
+        status: status.ok_or_else(|| lacks("status"))?,
+        last_seen_ms: number_of(item, "last_seen").unwrap_or(opened_at_ms),
+        closed_at_ms: number_of(item, "closed_at"),
+        seen: number_of(item, "seen").unwrap_or(0),
+        replays: number_of(item, "replays").unwrap_or(0),
+    })
+}
+
+fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, name: &str) -> Option<T> {
+    all.iter().copied().find(|one| name_of(*one) == name)
+}
+
+fn audit_of(item: &Item, subject: &str) -> Result<Audit, StoreError> {
+    let field = |name: &str| text_of(item, name).unwrap_or_default();
+    let at_ms = number_of(item, "opened_at");
+    Ok(Audit {
+        audit_id: field("case_id"),
+        at_ms: at_ms.ok_or_else(|| StoreError::Unreadable("an audit record without a time".to_owned()))?,
+        who: field("who"),
+        action: field("action"),
+        subject: subject.to_owned(),
+        reason: field("reason"),
+        detail: field("detail"),
+    })
 }

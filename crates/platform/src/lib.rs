@@ -8,6 +8,7 @@ mod archive;
 mod aws;
 mod cases;
 mod catalogue;
+mod decisions;
 mod due;
 mod effects;
 mod events;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use lambda_queue::memory::{
     Index, KeyType, MemoryObjects, MemoryQueue, MemoryStore, Projection, QueueConfig, Table, World,
 };
-use lambda_queue::ports::Objects as _;
+use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
 use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random};
 use order::{Email, Lane, Step};
@@ -32,7 +32,8 @@ pub struct Memory {
     pub world: World,
     /// The tables `orders`, `stock`, `idempotency`, `cases`.
     pub store: MemoryStore,
-    /// The command queues by their names (`payment-express`), and a dead-letter queue a step (`payment-dlq`).
+    /// The command queues by their names (`payment-express`), a dead-letter queue a step (`payment-dlq`), and `notify.fifo`
+    /// and `archive` with theirs.
     pub queues: MemoryQueue,
     /// The bucket `archive`.
     pub objects: MemoryObjects,
@@ -54,6 +55,10 @@ impl Memory {
                 let config = QueueConfig::new(queue_name(step, lane)).visibility_s(VISIBILITY_S);
                 queues.create(config.redrive(dead_letters.clone(), receives(step)));
             }
+            queues.create(QueueConfig::new(dead_letters).retention_s(DEAD_S));
+        }
+        for (queue, dead_letters) in [("notify.fifo", "notify-dlq.fifo"), ("archive", "archive-dlq")] {
+            queues.create(QueueConfig::new(queue).redrive(dead_letters, RECEIVES_BEHIND_BREAKER));
             queues.create(QueueConfig::new(dead_letters).retention_s(DEAD_S));
         }
         let objects = MemoryObjects::new();
@@ -169,6 +174,16 @@ impl Store for Memory {
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
         self.store.transact(writes).await
+    }
+}
+
+impl Objects for Memory {
+    async fn put_object(&self, bucket: &str, key: &str, body: Vec<u8>, content_type: &str) -> Result<(), StoreError> {
+        self.objects.put_object(bucket, key, body, content_type).await
+    }
+
+    async fn get_object(&self, bucket: &str, key: &str, most_bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.objects.get_object(bucket, key, most_bytes).await
     }
 }
 

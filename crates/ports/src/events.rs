@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::message::span_of;
 use crate::{SOURCE, StoreError};
 
+/// The version of order events that this program writes, and the newest it reads.
+pub const EVENT_VERSION: u32 = 1;
+
 /// The payload of an order event: what other teams may know. No customer data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EventData {

@@ -9,8 +9,8 @@ use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
 
 use crate::{
-    Case, CaseClass, CommandMessage, Commit, CommitOrder, EffectCommit, EffectEnd, Effects, LoadOrder, OpenCase,
-    ProviderError, Skip, StoreError, command_message,
+    Case, CaseClass, CaseKind, CommandMessage, Commit, CommitOrder, EffectCommit, EffectEnd, Effects, LoadOrder,
+    OpenCase, ProviderError, Skip, StoreError, command_message, fingerprint, tell_opened,
 };
 
 /// How often a commit follows a row that moves under it, or a table that is busy.
@@ -325,6 +325,7 @@ async fn park_effect<P: Effects + OpenCase + LoadOrder + Clock>(
     let row = match ports.commit_effect(lease, EffectEnd::Parked, &order, &after).await? {
         EffectCommit::Done => {
             tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step = run.step, why, "order parked");
+            tell_opened(&case, ports.now_ms());
             return Ok(Done::now(Vec::new()));
         }
         EffectCommit::Lost(row) => Some(*row),
@@ -347,6 +348,7 @@ pub async fn park<P: CommitOrder + OpenCase + Clock>(
     match ports.commit_order(order, &after).await? {
         Commit::Done => {
             tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step, why, "order parked");
+            tell_opened(&case, ports.now_ms());
             Ok(true)
         }
         Commit::Lost(row) => {
@@ -418,19 +420,27 @@ fn parking_case(order: &Order, nth: usize) -> Result<CaseId, Failure> {
     case_id(&format!("{}/parking/{nth}", order.order_id))
 }
 
+/// The case of a message that was given up, by the dead-letter queue that it came to and the id that it had first. The
+/// dead-letter queue stands for those that feed it: it is known where nobody wrote down which of them it was.
+pub fn dead_letter_case(dead_letter_queue: &str, message_id: &str) -> Result<CaseId, Failure> {
+    case_id(&format!("{dead_letter_queue}/dead/{message_id}"))
+}
+
 /// The case of a row that cannot be dealt with: one a row.
 pub fn unreadable(key: &str, step: &str, class: CaseClass, why: &str, now_ms: u64) -> Result<Case, Failure> {
     Ok(Case {
         case_id: case_id(&format!("{key}/unreadable"))?,
+        kind: CaseKind::Unreadable,
         attempt: step.to_owned(),
         row_version: 0,
-        fingerprint: format!("{step}/unreadable/{}", class.name()),
+        fingerprint: fingerprint(step, &format!("unreadable-{}", class.name()), why),
         class,
         step: step.to_owned(),
         order_id: key.to_owned(),
         tenant: None,
         digest: why.to_owned(),
         opened_at_ms: now_ms,
+        letter: None,
     })
 }
 
@@ -450,15 +460,17 @@ fn parked(
     let command = order.next_command().map_or("none", order::Command::name);
     let case = Case {
         case_id,
+        kind: CaseKind::Parked,
         attempt: format!("{}/{who}", order.version),
         row_version: order.version,
-        fingerprint: format!("{step}/{command}/{}", class.name()),
+        fingerprint: fingerprint(step, command, why),
         class,
         step: step.to_owned(),
         order_id: order.order_id.to_string(),
         tenant: Some(order.tenant.clone()),
         digest: why.to_owned(),
         opened_at_ms: now_ms,
+        letter: None,
     };
     Ok((case, *after))
 }

@@ -7,6 +7,7 @@ mod carrier;
 mod cases;
 mod effects;
 mod events;
+mod fingerprint;
 mod flow;
 mod mail;
 mod message;
@@ -16,15 +17,19 @@ mod provider;
 mod put_off;
 
 pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
-pub use cases::{Case, CaseClass, OpenCase};
+pub use cases::{
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, DecideCases, Decided, KeepDeadLetters, Letter,
+    OpenCase, ReadCases, Recorded, StoredCase, tell_opened,
+};
 pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
-pub use events::{ArchiveEvents, Event, EventData, Publication, PublishEvents};
+pub use events::{ArchiveEvents, EVENT_VERSION, Event, EventData, Publication, PublishEvents};
+pub use fingerprint::{LONGEST as LONGEST_FINGERPRINT, fingerprint, normalised};
 pub use flow::{
-    Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, due, owed, park, run_effect, settle,
-    skip, time_for_call, tried_to_park, unreadable,
+    Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, dead_letter_case, due, owed, park,
+    run_effect, settle, skip, time_for_call, tried_to_park, unreadable,
 };
 pub use mail::{ClaimOnce, Mail, SendMail};
-pub use message::{CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
+pub use message::{COMMAND_VERSION, CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
 pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,
     Product, ReadCatalogue, SetAside, StockCommit, StockMove, StoreError,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The `source` of every message and event.
 pub const SOURCE: &str = "orderflow";
 /// The version of command messages that this program writes, and the newest it reads.
-const VERSION: u32 = 1;
+pub const COMMAND_VERSION: u32 = 1;
 
 /// The payload of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,10 +43,10 @@ pub fn command_message(order: &Order, causation: Option<&str>, now_ms: u64) -> O
     let command = order.next_command()?;
     let id = command.message_id(order.order_id, order.version).to_string();
     let data = CommandData { order_id: order.order_id, version: order.version };
-    let mut envelope = Envelope::new(id, SOURCE, format!("orderflow.{}.v{VERSION}", command.name()), data)
+    let mut envelope = Envelope::new(id, SOURCE, format!("orderflow.{}.v{COMMAND_VERSION}", command.name()), data)
         .subject(order.order_id.to_string())
         .at(now_ms)
-        .schema(format!("urn:orderflow:{}:v{VERSION}", command.name()))
+        .schema(format!("urn:orderflow:{}:v{COMMAND_VERSION}", command.name()))
         .correlation(order.order_id.to_string())
         .lane(order.lane.name())
         .tenant(order.tenant.as_str());
@@ -83,7 +83,7 @@ pub fn parse_command(body: &str, step: Step, receive_count: u32, now_ms: u64) ->
     });
     let (command, name) =
         known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&message.kind))))?;
-    let versions = Versions::new().takes(name, VERSION);
+    let versions = Versions::new().takes(name, COMMAND_VERSION);
     let message =
         versions.bring_up(message).map_err(|error: VersionError| error.into_failure(receive_count, now_ms))?;
     let message: Envelope<CommandData> = message.typed()?;

@@ -4,7 +4,7 @@ use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
 use ports::{
     CaseClass, CommitOrder, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, SendCommands, SetAside, StoreError, owed,
-    park, tried_to_park, unreadable,
+    park, tell_opened, tried_to_park, unreadable,
 };
 use serde::Serialize;
 
@@ -156,6 +156,7 @@ async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64) -> Result<Look, Fai
 async fn set_aside(ports: &impl Ports, row: &DueRow, class: CaseClass, why: &str) -> Result<(), Failure> {
     let case = unreadable(&row.key, "recover", class, why, ports.now_ms())?;
     ports.open_case(&case).await?;
+    tell_opened(&case, ports.now_ms());
     let still = ports.set_aside(row, ports.now_ms().saturating_add(LONGEST_MS)).await?;
     tracing::error!(order_id = row.key, case_id = %case.case_id, why, still, "a row that cannot be recovered is set aside");
     Ok(())

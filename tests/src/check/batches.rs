@@ -38,8 +38,9 @@ pub fn i12_batch_answers(evidence: &Evidence) -> Verdict {
     for (request_id, records) in of_invocation {
         found.violated(request_id, format!("tells of {} records and not of itself", records.len()));
     }
-    // Once nothing is left anywhere, the last word on every message has to be a yes: what was named and did not come
-    // back was deleted unhandled.
+    // Once nothing is left anywhere, the last word on every message has to be a yes, or it has become a case: what was named
+    // and did not come back was deleted unhandled.
+    let cases: BTreeSet<&str> = evidence.cases.iter().filter_map(|case| case.message_id.as_deref()).collect();
     if evidence.queues.are_drained() && evidence.queues.have_no_dead_letters() {
         let mut last: BTreeMap<&str, &RecordLine> = BTreeMap::new();
         for record in &evidence.logs.records {
@@ -49,7 +50,7 @@ pub fn i12_batch_answers(evidence: &Evidence) -> Verdict {
             }
         }
         for (message_id, record) in last {
-            found.require(record.is_acknowledged(), message_id, || {
+            found.require(record.is_acknowledged() || cases.contains(message_id), message_id, || {
                 let order = record.order_id.as_deref().unwrap_or("no order");
                 format!("failed in {} ({}, {order}) and never came back", record.queue, record.verdict)
             });
@@ -92,5 +93,15 @@ mod tests {
             evidence.logs.invocations.remove(1);
             evidence.logs.records.retain(|record| record.request_id != "r2");
         });
+    }
+
+    #[test]
+    fn a_failed_message_that_became_a_case_has_its_end() {
+        let mut evidence = good();
+        evidence.logs.invocations.remove(1);
+        evidence.logs.records.retain(|record| record.request_id != "r2");
+        let message_id = evidence.logs.invocations[0].failed_ids[0].clone();
+        evidence.cases.push(crate::tables::CaseRow { message_id: Some(message_id), ..Default::default() });
+        assert!(i12_batch_answers(&evidence).holds);
     }
 }

@@ -104,6 +104,8 @@ impl Evidence {
         seeded: BTreeMap<Sku, u64>,
         since_ms: u64,
     ) -> anyhow::Result<Self> {
+        // First: whatever is in no queue now has had its end, and what is read after tells of it.
+        let queues = deployed.queues.depths().await?;
         Ok(Self {
             placed,
             refunds,
@@ -111,9 +113,10 @@ impl Evidence {
             ledger: deployed.ledger.entries()?,
             seeded,
             stock: deployed.tables.stock().await?,
-            cases: deployed.tables.cases().await?,
-            queues: deployed.queues.depths().await?,
+            queues,
             logs: deployed.logs.since(since_ms).await?,
+            // Last: a letter that the logs tell of has become its case.
+            cases: deployed.tables.cases().await?,
             archived: Some(archive::events(&deployed.clients, &deployed.info).await?),
         })
     }

@@ -237,7 +237,7 @@ pub(super) fn parked() -> Parked {
 }
 
 pub(super) fn case(status: &str) -> CaseRow {
-    CaseRow { case_id: "case-1".to_owned(), status: status.to_owned(), order_id: None }
+    CaseRow { case_id: "case-1".to_owned(), status: status.to_owned(), ..CaseRow::default() }
 }
 
 /// Breaks the good evidence and demands that the checker says so, in these words.

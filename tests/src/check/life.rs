@@ -9,12 +9,14 @@ use super::{Evidence, Findings, Verdict};
 use crate::deployed::story;
 use crate::tables::Row;
 
-/// I1: an accepted order ends Shipped, Rejected or Cancelled with nothing owed, or is parked with an open case.
+/// I1: an accepted order ends Shipped, Rejected or Cancelled with nothing owed, or is parked with an open case, or with one
+/// that an operator gave up (ADR 11).
 pub fn i1_no_loss(evidence: &Evidence) -> Verdict {
     let mut found = Findings::new("I1", "accepted orders that ended, or are parked with an open case");
     let rows = evidence.row_of();
+    let stands = |status: &str| matches!(status, "open" | "abandoned");
     let open_cases: HashSet<&str> =
-        evidence.cases.iter().filter(|case| case.status == "open").map(|case| case.case_id.as_str()).collect();
+        evidence.cases.iter().filter(|case| stands(&case.status)).map(|case| case.case_id.as_str()).collect();
     for placed in evidence.placed.iter().filter(|placed| placed.is_accepted()) {
         let Some(id) = placed.order_id else {
             found.violated(format!("key {}", placed.key), "accepted without an order id");
@@ -114,10 +116,12 @@ mod tests {
             evidence.rows[0].order.parked = Some(parked());
             evidence.cases.push(case("closed"));
         });
-        let mut evidence = good();
-        evidence.rows[0].order.parked = Some(parked());
-        evidence.cases.push(case("open"));
-        assert!(i1_no_loss(&evidence).holds);
+        for status in ["open", "abandoned"] {
+            let mut evidence = good();
+            evidence.rows[0].order.parked = Some(parked());
+            evidence.cases.push(case(status));
+            assert!(i1_no_loss(&evidence).holds, "{status}");
+        }
     }
 
     #[test]

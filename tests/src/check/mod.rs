@@ -6,6 +6,7 @@
 
 mod answers;
 mod batches;
+mod ends;
 mod evidence;
 #[cfg(test)]
 mod fixtures;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 pub use answers::{i2_no_phantom, i10_same_key_same_order};
 pub use batches::i12_batch_answers;
+pub use ends::i9_one_end;
 pub use evidence::{Evidence, Placed, RefundAsked};
 pub use life::{i1_no_loss, i8_legal_transitions};
 pub use money::{i3_money, i4_nothing_ships_uncaptured, i5_nothing_ships_twice, i6_compensation_is_complete};
@@ -95,6 +97,7 @@ pub fn all(evidence: &Evidence) -> Vec<Verdict> {
         i6_compensation_is_complete(evidence),
         i7_stock_is_conserved(evidence),
         i8_legal_transitions(evidence),
+        i9_one_end(evidence),
         i10_same_key_same_order(evidence),
         i11_every_version_published(evidence),
         i12_batch_answers(evidence),

@@ -82,8 +82,10 @@ pub struct Report {
     pub troubles: Vec<String>,
     /// What was still going on when the run was given up.
     pub stuck: Vec<String>,
-    /// Dead letters; empty is good.
+    /// Dead letters that are no cases yet; empty is good.
     pub dead_letters: Vec<String>,
+    /// Open cases, in words; empty is good.
+    pub open_cases: Vec<String>,
     /// Warnings and errors that the functions logged; some belong to a race well ended.
     pub logged: Vec<String>,
     /// How many there were.
@@ -121,6 +123,7 @@ impl Report {
         let mut accept_ms = journal.accept_ms.clone();
         accept_ms.sort_unstable();
         let dead = evidence.queues.holding(true).map(|(name, depth)| format!("{name}: {}", depth.total()));
+        let open = evidence.cases.iter().filter(|case| case.status == "open");
         Self {
             orders: ends(evidence),
             orders_per_second: figures.orders_per_second,
@@ -143,6 +146,7 @@ impl Report {
             troubles: journal.troubles.clone(),
             stuck: journal.stuck.clone(),
             dead_letters: dead.collect(),
+            open_cases: open.map(|case| format!("{} {}: {}", case.case_id, case.fingerprint, case.digest)).collect(),
             logged: evidence.logs.troubles.iter().take(4 * SHOWN).cloned().collect(),
             logged_count: evidence.logs.troubles.len(),
             cancels: journal.cancels,
@@ -162,6 +166,7 @@ impl Report {
             && self.troubles.is_empty()
             && self.stuck.is_empty()
             && self.dead_letters.is_empty()
+            && self.open_cases.is_empty()
     }
 
     /// Writes it as JSON.
@@ -187,6 +192,7 @@ impl Report {
             ("went wrong", &self.troubles),
             ("stuck", &self.stuck),
             ("dead letters", &self.dead_letters),
+            ("open case", &self.open_cases),
         ] {
             for item in list.iter().take(4 * SHOWN) {
                 println!("{what}: {item}");
@@ -372,7 +378,7 @@ mod tests {
         assert!(json["steps"].is_object());
         let ids: Vec<&str> =
             json["invariants"].as_array().unwrap().iter().map(|verdict| verdict["id"].as_str().unwrap()).collect();
-        for id in ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I12"] {
+        for id in ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I12"] {
             assert!(ids.contains(&id), "{id}");
         }
     }
@@ -390,5 +396,10 @@ mod tests {
         let depth = crate::queues::Depth { visible: 1, ..Default::default() };
         dead.queues.0.insert("notify-dlq.fifo".to_owned(), depth);
         assert!(!report(&Journal::default(), &dead).holds());
+        let mut case = nothing();
+        case.cases.push(crate::tables::CaseRow { status: "open".to_owned(), ..Default::default() });
+        assert!(!report(&Journal::default(), &case).holds());
+        case.cases[0].status = "superseded".to_owned();
+        assert!(report(&Journal::default(), &case).holds());
     }
 }

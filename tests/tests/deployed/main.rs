@@ -7,6 +7,7 @@
 mod api;
 mod books;
 mod cancels;
+mod cases;
 mod compensations;
 mod faults;
 mod fences;

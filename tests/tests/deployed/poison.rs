@@ -1,16 +1,17 @@
 //! What can never succeed, beside what can.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
-use lambda_queue::dead_letter::{ATTRIBUTE, DeadLetter};
+use anyhow::Context as _;
 use order::{Lane, State};
+use ports::{CaseClass, ReadCases as _};
 use serde_json::{Value, json};
 use tests::clock::now_ms;
 use tests::wait::eventually;
 use uuid::Uuid;
 
 use crate::cancels::BULK;
+use crate::cases::open_cases;
 use crate::shop::{SOON, Shop};
 
 fn command(kind: &str, order_id: &str, version: u64) -> Value {
@@ -26,7 +27,7 @@ fn command(kind: &str, order_id: &str, version: u64) -> Value {
 }
 
 #[tokio::test]
-async fn poison_ends_in_the_dead_letter_queue_and_harms_nothing_beside_it() -> anyhow::Result<()> {
+async fn poison_becomes_cases_and_harms_nothing_beside_it() -> anyhow::Result<()> {
     let _bulk = BULK.lock().await;
     let shop = Shop::open("poison").await?;
     let good: Vec<_> = [
@@ -60,32 +61,41 @@ async fn poison_ends_in_the_dead_letter_queue_and_harms_nothing_beside_it() -> a
     for order in &good {
         assert_eq!(shop.ended(order.order_id).await?.order.state, State::Shipped);
     }
-    let dlq = shop.d.info.output("ValidateDlqUrl")?.to_owned();
-    let found: Mutex<Vec<(String, DeadLetter)>> = Mutex::default();
-    eventually("all poison is in the dead-letter queue", SOON, || async {
-        for message in shop.d.queues.receive(&dlq, 30).await? {
-            let attribute = message.message_attributes.as_ref().and_then(|all| all.get(ATTRIBUTE));
-            let letter = attribute.and_then(|value| value.string_value()).expect("a dead letter says why");
-            let letter = serde_json::from_str(letter)?;
-            shop.d.queues.delete(&dlq, &message).await?;
-            found.lock().unwrap().push((message.body.unwrap_or_default(), letter));
+    // Each is a case of its own, and its message is kept as it was.
+    let aws = crate::fences::adapters(&shop)?;
+    let buried = eventually("every poison is a case", SOON, || async {
+        let mut found = Vec::new();
+        for case in open_cases(&aws).await?.into_iter().filter(|case| case.case.step == "validate") {
+            let letter = case.case.letter.clone().context("a dead letter's case says which")?;
+            let raw = aws.load_raw(&letter.raw).await?.context("its raw message is kept")?;
+            let raw: Value = serde_json::from_slice(&raw)?;
+            let body = raw["message"]["body"].as_str().unwrap_or_default().to_owned();
+            if poison.contains(&body) {
+                found.push((body, letter, case));
+            }
         }
-        Ok((found.lock().unwrap().len() >= poison.len()).then_some(()))
+        Ok((found.len() >= poison.len()).then_some(found))
     })
     .await?;
-    let buried = found.into_inner().unwrap();
-    let bodies: BTreeSet<&str> = buried.iter().map(|(body, _)| body.as_str()).collect();
+    let bodies: BTreeSet<&str> = buried.iter().map(|(body, ..)| body.as_str()).collect();
     assert_eq!(bodies, poison.iter().map(String::as_str).collect(), "each as it was, and nothing else");
-    for (body, letter) in &buried {
-        assert_eq!(letter.code, "poison", "{body}");
-        assert!(letter.source_queue.ends_with("-validate-bulk"), "{}", letter.source_queue);
-        assert_eq!(letter.attempts, 1, "{body}");
-        assert!(!letter.reason.is_empty() && !letter.message_id.is_empty());
+    assert_eq!(buried.len(), poison.len(), "one case each");
+    for (body, letter, case) in &buried {
+        assert_eq!(case.case.class, CaseClass::Poison, "{body}");
+        assert!(letter.queue.ends_with("-validate-bulk"), "{}", letter.queue);
+        assert_eq!((letter.attempts, case.seen), (1, 1), "{body}");
+        assert!(case.case.fingerprint.starts_with("validate/poison/"), "{}", case.case.fingerprint);
+        assert!(!case.case.digest.contains("this is not JSON"), "{}", case.case.digest);
     }
+    eventually("nothing is left in the dead-letter queue", SOON, || async {
+        let depths = shop.d.queues.depths().await?;
+        Ok(depths.0.get("validate-dlq").is_some_and(|depth| depth.total() == 0).then_some(()))
+    })
+    .await?;
 
     // They were in one batch indeed, and the answer named none of them.
     let lines = shop.d.logs.since(since_ms).await?;
-    let ids: BTreeSet<&str> = buried.iter().map(|(_, letter)| letter.message_id.as_str()).collect();
+    let ids: BTreeSet<&str> = buried.iter().map(|(_, letter, _)| letter.message_id.as_str()).collect();
     let batch = lines.invocations.iter().find(|line| {
         line.received_ids.len() > ids.len() && ids.iter().all(|id| line.received_ids.iter().any(|own| own == id))
     });

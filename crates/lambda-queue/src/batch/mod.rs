@@ -8,8 +8,8 @@
 //! - What records owe ([`Done::owes`]) is sent together, one `SendMessageBatch` a target queue: as soon as ten are
 //!   ready, or 1 MiB, or 500 ms after the first, or when nothing else runs. A message that cannot be sent fails its
 //!   record.
-//! - Poison, and what is too old to be tried again, goes to the dead-letter queue and is acknowledged; if it cannot be
-//!   moved it stays failed.
+//! - Poison, what is too old to be tried again, and what fails at its queue's last receive goes to the dead-letter queue,
+//!   with the reason, and is acknowledged; if it cannot be moved it stays failed.
 //! - Two seconds of the invocation are kept for that. What has not finished by then is dropped where it stands, and goes
 //!   back as [`Failure::Unknown`]; nothing is started any more, and what was not started is deferred.
 //!
@@ -144,6 +144,9 @@ impl<'a, P> Batch<'a, P> {
     /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
     /// in the kept time; one that panics, or does not end in time, has left the record. Never called on a FIFO queue, where
     /// what is taken over would be done after what follows it.
+    ///
+    /// With the number known, what fails at its last receive otherwise is dead-lettered with its reason (codes `exhausted` and
+    /// `bug`), where SQS would move it without one.
     #[must_use]
     pub fn on_deferral<F, W>(mut self, max_receive_count: u32, hook: F) -> Self
     where
@@ -319,17 +322,22 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             .collect()
     }
 
-    /// The dead letter of poison, and of what is too old to be tried again.
+    /// The dead letter of poison, of what is too old to be tried again, and of what failed at its queue's last receive, where
+    /// that is known ([`Batch::on_deferral`]): SQS would move it all the same, and say nothing of why.
     fn letter(&self, slot: &Slot, failure: &Failure, source: &Source) -> Option<Outgoing> {
         let queue = self.dead_letters.as_ref()?;
         let record = &slot.record;
+        let knows = self.on_deferral.as_ref();
+        let is_last = knows.is_some_and(|of| record.context.receive_count >= of.max_receive_count);
         let (reason, code) = match failure {
             Failure::Poison { reason } => (reason, "poison"),
+            Failure::Bug { what } if is_last => (what, "bug"),
             Failure::Retry { why, .. }
                 if self.ports.now_ms().saturating_sub(record.context.sent_ms) > retry::GIVE_UP_MS =>
             {
                 (why, "expired")
             }
+            Failure::Retry { why, .. } | Failure::Unknown { why, .. } if is_last => (why, "exhausted"),
             Failure::Retry { .. }
             | Failure::Defer { .. }
             | Failure::Busy { .. }

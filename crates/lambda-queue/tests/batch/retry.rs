@@ -121,6 +121,29 @@ async fn a_deferral_near_the_last_receive_is_offered_to_the_hook_which_may_take_
     assert_eq!(offered, expected.map(|(id, name)| (id.to_owned(), name)));
 }
 
+#[tokio::test]
+async fn what_fails_at_its_queues_last_receive_is_dead_lettered_with_the_reason_that_sqs_would_not_give() {
+    let world = World::default();
+    let bodies = [("retry", 49), ("retry", 50), ("panic", 49), ("panic", 50), ("defer", 50), ("busy", 51)];
+    let records: Vec<_> = bodies
+        .into_iter()
+        .enumerate()
+        .map(|(at, (body, count))| {
+            let mut record = record(STANDARD, &at.to_string(), body, None);
+            record["attributes"]["ApproximateReceiveCount"] = json!(count.to_string());
+            record
+        })
+        .collect();
+    let left = |_, _| async { Deferral::Left };
+    let answer = failed_of(&batch(&world).on_deferral(50, left), event_of(&records), obey).await;
+    assert_eq!(answer, ["0", "2", "4", "5"], "a deferral is no failure");
+    let sent = world.sent.lock().unwrap();
+    let letters: Vec<&str> = sent.iter().flat_map(|(_, all)| all).map(|one| one.attributes[0].1.as_str()).collect();
+    assert_eq!(letters.len(), 2);
+    assert!(letters[0].contains(r#""code":"exhausted""#) && letters[0].contains(r#""attempts":50"#), "{letters:?}");
+    assert!(letters[1].contains(r#""code":"bug""#) && letters[1].contains("panic"), "{letters:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_does_not_end_leaves_the_deferral_and_the_answer_is_in_time() {
     let world = World::default();

@@ -1,10 +1,15 @@
 //! The commands. One file a group: its arguments, its effect, its output.
 
+mod case;
+mod operate;
+mod operator;
 mod order;
 mod output;
+mod queue;
 mod stack;
 mod stock;
 mod target;
+mod trace;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +29,14 @@ enum Command {
     /// Orders, over the HTTP API
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// What a person has to decide: parked orders, unreadable rows, dead letters
+    #[command(subcommand)]
+    Case(case::CaseCommand),
+    /// What is in the queues
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// All that is known of one order, in time order: row, messages, log lines, effects, cases, operators
+    Trace(trace::Trace),
     /// The catalogue: products, prices, how many there are
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -39,6 +52,9 @@ enum Command {
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Order(command) => order::run(command, cli.json).await,
+        Command::Case(command) => case::run(command, cli.json).await,
+        Command::Queue(command) => queue::run(command, cli.json).await,
+        Command::Trace(what) => trace::run(what, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
     }

@@ -1,18 +1,16 @@
-//! `orderflow order place|show|list|cancel|refund`: over the HTTP API, as any customer would. `nudge|republish`: what operators do,
-//! through the functions' own code.
+//! `orderflow order place|show|list|cancel|refund`: over the HTTP API, as any customer would. What operators do with one is
+//! in `operate.rs`.
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ports::LoadOrder as _;
-use recover_orders::Nudged;
 use serde_json::{Value, json};
 
+use super::operate::{self, Change, Operate, ResendMail};
 use super::output::{self, out};
 use super::stack::Place as StackPlace;
-use super::target::Target;
 use crate::api::{self, Api};
 use crate::stack::StackInfo;
 
@@ -30,49 +28,13 @@ pub(super) enum OrderCommand {
     /// Refund a shipped order, in part or the rest
     Refund(Refund),
     /// Send what an order owes, now; a parked order goes on (operators: over the stack's tables and queues)
-    Nudge(Operate),
+    Nudge(Change),
     /// Publish an order's whole story again, in order and under the same event ids (operators)
-    Republish(Operate),
-}
-
-/// An order, and the stack it is in.
-#[derive(Debug, Args)]
-pub(super) struct Operate {
-    /// The order's id
-    order_id: order::OrderId,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// Through the function's own code.
-async fn nudge(what: &Operate, json: bool) -> anyhow::Result<()> {
-    let id = what.order_id;
-    let nudged = recover_orders::nudge(&what.target.aws().await?, id).await?;
-    if json {
-        writeln!(out(), "{}", json!({ "order_id": id, "nudged": nudged }))?;
-    }
-    match nudged {
-        Nudged::Sent if !json => writeln!(out(), "sent what order {id} owes")?,
-        Nudged::NothingOwed if !json => writeln!(out(), "order {id} owes nothing: it has ended")?,
-        Nudged::Sent | Nudged::NothingOwed => {}
-        Nudged::Unknown => bail!("there is no order {id}: `orderflow order list` shows what there is"),
-    }
-    Ok(())
-}
-
-/// Through the function's own code.
-async fn republish(what: &Operate, json: bool) -> anyhow::Result<()> {
-    let (id, aws) = (what.order_id, what.target.aws().await?);
-    let Some(order) = aws.load_order(id).await? else {
-        bail!("there is no order {id}: `orderflow order list` shows what there is");
-    };
-    let events = publish_events::republish(&aws, &order).await?;
-    if json {
-        writeln!(out(), "{}", json!({ "order_id": id, "published": events }))?;
-    } else {
-        writeln!(out(), "published {events} events of order {id} again")?;
-    }
-    Ok(())
+    Republish(Change),
+    /// Show when an order took which step, how long each took, and what it owes (operators)
+    Timeline(Operate),
+    /// Send the mail of an event once more; mail goes out at most once otherwise (operators)
+    ResendMail(ResendMail),
 }
 
 /// Which API, and who is asking.
@@ -258,8 +220,10 @@ pub(super) async fn run(command: OrderCommand, json: bool) -> anyhow::Result<()>
             let placed = place.caller.api().await?.place(&key, &body, place.wait).await;
             placed.and_then(api::Answer::success).with_context(|| format!("not placed (--key {key})"))?
         }
-        OrderCommand::Nudge(what) => return nudge(&what, json).await,
-        OrderCommand::Republish(what) => return republish(&what, json).await,
+        OrderCommand::Nudge(change) => return operate::nudge(&change, json).await,
+        OrderCommand::Republish(change) => return operate::republish(&change, json).await,
+        OrderCommand::Timeline(what) => return operate::timeline(&what, json).await,
+        OrderCommand::ResendMail(mail) => return operate::resend_mail(&mail, json).await,
         OrderCommand::Show(one) => one.caller.api().await?.show(&one.order_id).await?.success()?,
         OrderCommand::Cancel(one) => one.caller.api().await?.cancel(&one.order_id).await?.success()?,
         OrderCommand::Refund(refund) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
 use platform::{Aws, Names};
 
@@ -33,10 +33,7 @@ impl Target {
     /// The functions' own adapters over this stack: an operator acts through the same code.
     pub(super) async fn aws(&self) -> anyhow::Result<Aws> {
         let (_, outputs) = self.resolve().await?;
-        let config = match (&self.stack, StackInfo::load(&self.local.dir()?)?) {
-            (None, Some(info)) => local_config(&info.endpoint),
-            (Some(_), _) | (None, None) => aws_config::load_defaults(BehaviorVersion::latest()).await,
-        };
+        let config = self.config().await?;
         let name = |output: &str| outputs.output(output).map(str::to_owned);
         let names = Names {
             orders_table: name("OrdersTable")?,
@@ -47,9 +44,34 @@ impl Target {
             events_topic_arn: name("EventsTopicArn")?,
             event_bus_name: name("EventBusName")?,
             archive_bucket: name("ArchiveBucket")?,
+            mail_from: name("MailFrom")?,
             ..Names::default()
         };
         Ok(Aws::with(config, names))
+    }
+
+    /// The SDK's configuration for it.
+    pub(super) async fn config(&self) -> anyhow::Result<SdkConfig> {
+        Ok(match self.info()? {
+            Some(info) => local_config(&info.endpoint),
+            None => aws_config::load_defaults(BehaviorVersion::latest()).await,
+        })
+    }
+
+    /// The local stack, where it is that.
+    pub(super) fn info(&self) -> anyhow::Result<Option<StackInfo>> {
+        if self.stack.is_some() { Ok(None) } else { StackInfo::load(&self.local.dir()?) }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> anyhow::Result<String> {
+        match (&self.stack, self.info()?) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(info)) => Ok(info.stack_name),
+            (None, None) => {
+                bail!("no local stack is running: start one with `make up`, or name one on AWS with --stack")
+            }
+        }
     }
 
     pub(super) async fn resolve(&self) -> anyhow::Result<(Clients, Outputs)> {

@@ -24,6 +24,7 @@ pub use artifacts::{FUNCTIONS, binaries, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
+pub(crate) use status::queue_depths;
 pub use status::{QueueDepth, Status, function_environment, status};
 
 use process::Guard;

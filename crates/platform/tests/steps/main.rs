@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 mod cases;
+mod dead_letters;
 mod privacy;
 mod records;
 mod refunds;
+mod replays;
 mod shop;
+mod thousand;
 
 use std::sync::atomic::Ordering;
 

@@ -1,0 +1,288 @@
+//! `orderflow case list|groups|show|replay|close|export`: what a person has to decide, through the functions' own code.
+
+mod filter;
+pub(super) mod show;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use clap::{Args, Subcommand};
+use lambda_queue::Clock as _;
+use order::CaseId;
+use platform::Aws;
+use ports::{ReadCases as _, StoredCase};
+use serde_json::{Value, json};
+use triage_dead_letters::decide::{Closed, close};
+use triage_dead_letters::replay::{Action, Pace, plan, run as run_replay};
+
+use filter::{Chosen, Filter, Status};
+
+use super::operator::{Asking, by};
+use super::output::out;
+use super::target::Target;
+
+/// What a person has to decide.
+#[derive(Debug, Subcommand)]
+pub(super) enum CaseCommand {
+    /// List cases, the newest first
+    List(List),
+    /// Show what cases have in common: one line a cause
+    Groups(List),
+    /// Show one case, and what was done about it
+    Show(Show),
+    /// Ask again for what cases kept from happening. Shows what it would do, and asks
+    Replay(Replay),
+    /// Close cases without doing anything about them
+    Close(Close),
+    /// Print cases as JSON lines
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// How they stand
+    #[arg(long, value_enum, default_value = "open")]
+    status: Status,
+    /// How many at most
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The case's id
+    case_id: CaseId,
+    /// Print the raw message too, as its queue held it. It may hold whatever somebody sent
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only show what it would do
+    #[arg(long)]
+    dry_run: bool,
+    /// Cases a second
+    #[arg(long, default_value_t = 5.0, value_parser = rate)]
+    rate: f64,
+    /// How long each stage (1, 10, then 100 at a time) is watched for cases that fail again, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    watch: u64,
+    /// Why: written down with each case
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.01..=1_000.0).contains(&rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("a rate is between 0.01 and 1000 a second".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Close {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Why: written down with each case
+    #[arg(long)]
+    reason: String,
+    /// Give up the orders that are parked with them: what can be undone is undone, else they stay parked for good
+    #[arg(long)]
+    abandon: bool,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    filter: Filter,
+    /// How they stand
+    #[arg(long, value_enum, default_value = "open")]
+    status: Status,
+    /// With what was done about each
+    #[arg(long)]
+    audits: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(command: CaseCommand, json: bool) -> anyhow::Result<()> {
+    match command {
+        CaseCommand::List(what) => {
+            let aws = what.target.aws().await?;
+            let cases = what.filter.find(&aws, what.status, what.limit).await?;
+            if json {
+                print(&cases)?
+            } else {
+                show::cases(&cases, aws.now_ms())?
+            }
+            Ok(())
+        }
+        CaseCommand::Groups(what) => {
+            let aws = what.target.aws().await?;
+            let mut groups = show::groups_of(&what.filter.find(&aws, what.status, usize::MAX).await?);
+            groups.truncate(what.limit);
+            if json {
+                print(&groups)?
+            } else {
+                show::groups(&groups, aws.now_ms())?
+            }
+            Ok(())
+        }
+        CaseCommand::Show(what) => show_one(&what, json).await,
+        CaseCommand::Replay(what) => replay(&what, json).await,
+        CaseCommand::Close(what) => close_all(&what, json).await,
+        CaseCommand::Export(what) => {
+            let aws = what.target.aws().await?;
+            for case in what.filter.find(&aws, what.status, usize::MAX).await? {
+                let mut line = json!(case);
+                if what.audits
+                    && let Value::Object(line) = &mut line
+                {
+                    line.insert("audits".to_owned(), json!(aws.audits_of(case.case.case_id.as_str()).await?));
+                }
+                writeln!(out(), "{line}")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn print(what: &impl serde::Serialize) -> anyhow::Result<()> {
+    writeln!(out(), "{}", serde_json::to_string_pretty(what)?)?;
+    Ok(())
+}
+
+async fn show_one(what: &Show, json: bool) -> anyhow::Result<()> {
+    let aws = what.target.aws().await?;
+    let Some(case) = aws.load_case(&what.case_id).await? else {
+        bail!("there is no case {}: `orderflow case list --status all` shows what there is", what.case_id);
+    };
+    let audits = aws.audits_of(what.case_id.as_str()).await?;
+    let raw = match (&case.case.letter, what.raw) {
+        (Some(letter), true) => raw_of(&aws, &letter.raw).await?,
+        (Some(_) | None, _) => Value::Null,
+    };
+    if json {
+        let mut all = json!(case);
+        if let Value::Object(all) = &mut all {
+            all.insert("audits".to_owned(), json!(audits));
+            if what.raw {
+                all.insert("raw_message".to_owned(), raw);
+            }
+        }
+        return print(&all);
+    }
+    show::case(&case, &audits)?;
+    if what.raw {
+        print(&raw)?;
+    }
+    Ok(())
+}
+
+async fn raw_of(aws: &Aws, key: &str) -> anyhow::Result<Value> {
+    match aws.load_raw(key).await? {
+        Some(raw) => Ok(serde_json::from_slice(&raw)?),
+        None => bail!("the raw message {key} has expired"),
+    }
+}
+
+/// Of the chosen ones, as they stand now.
+async fn chosen(chosen: &Chosen, aws: &Aws) -> anyhow::Result<Vec<StoredCase>> {
+    let cases = chosen.load(aws).await?;
+    ensure!(!cases.is_empty(), "no open case is so: `orderflow case list` shows what there is");
+    Ok(cases)
+}
+
+async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
+    let aws = what.target.aws().await?;
+    let cases = chosen(&what.chosen, &aws).await?;
+    let open = Filter::any().find(&aws, Status::Open, usize::MAX).await?;
+    let planned = plan(&aws, cases, &open).await?;
+    if what.dry_run && json {
+        return print(&planned);
+    }
+    if !json {
+        show::plan(&planned)?;
+    }
+    if what.dry_run {
+        return Ok(());
+    }
+    let doing = planned.iter().filter(|one| !matches!(one.action, Action::Refused { .. })).count();
+    ensure!(doing > 0, "none of these can be replayed");
+    what.asking.confirm(&format!("Replay {doing} cases, at most {} a second?", what.rate))?;
+    let reason = if what.reason.is_empty() { "replayed" } else { what.reason.as_str() };
+    let by = by(&what.target, reason).await?;
+    let pace = Pace { between: Duration::from_secs_f64(1.0 / what.rate), watch: Duration::from_secs(what.watch) };
+    let total = planned.len();
+    let report = run_replay(&aws, planned, &by, pace, |so_far| {
+        eprintln!("{} of {total} taken, {} sent, {} failed", so_far.cases.len(), so_far.sent, so_far.failed);
+    })
+    .await;
+    if json {
+        print(&report)?
+    } else {
+        show::report(&report)?
+    }
+    if report.stopped {
+        bail!("stopped: {} of {} failed. See what they say: `orderflow case list`", report.failed, report.sent);
+    }
+    Ok(())
+}
+
+async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
+    let aws = what.target.aws().await?;
+    let cases = chosen(&what.chosen, &aws).await?;
+    if !json {
+        show::cases(&cases, aws.now_ms())?;
+    }
+    let abandon = if what.abandon { ", and give up the orders that are parked with them" } else { "" };
+    what.asking.confirm(&format!("Close {} cases{abandon}?", cases.len()))?;
+    let by = by(&what.target, &what.reason).await?;
+    let mut left = 0_usize;
+    let mut closed = Vec::with_capacity(cases.len());
+    for case in &cases {
+        let became = close(&aws, case, &by, what.abandon).await?;
+        let words = match became {
+            Closed::Closed => "closed",
+            Closed::Cancelling => "closed: its order is being cancelled and undone",
+            Closed::LeftParked => "abandoned: its order stays parked",
+            Closed::Already => "closed or replayed already",
+            Closed::NeedsAbandon => {
+                "left open: its order is parked with it. Replay it, or give the order up with --abandon"
+            }
+            Closed::MayBeParked => {
+                "left open: its order may be parked with it in a moment. It is closed once the order moves on"
+            }
+            Closed::Changed => "left alone: it changed meanwhile",
+        };
+        left += usize::from(matches!(became, Closed::NeedsAbandon | Closed::MayBeParked | Closed::Changed));
+        if json {
+            closed.push(json!({ "case_id": case.case.case_id, "became": became }));
+        } else {
+            writeln!(out(), "{} {words}", case.case.case_id)?;
+        }
+    }
+    if json {
+        print(&closed)?;
+    }
+    ensure!(left == 0, "{left} of {} cases are not closed", cases.len());
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What a replay would do, before it does anything.
+
+use std::collections::BTreeMap;
+
+use lambda_queue::Failure;
+use order::{Order, OrderId, Step};
+use ports::{CaseKind, CaseStatus, StoreError, StoredCase};
+use serde::Serialize;
+
+use crate::classify::OF_THE_TOPIC;
+use crate::decide::{Operator, Waits, waits};
+
+/// What a replay of a case would do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Let a parked order go, and send what it then owes.
+    Resume {
+        /// Which.
+        order_id: OrderId,
+        /// What it will owe.
+        command: &'static str,
+    },
+    /// Send what the order owes now.
+    Command {
+        /// Which.
+        order_id: OrderId,
+        /// What it owes.
+        command: &'static str,
+        /// The version that owes it.
+        version: u64,
+    },
+    /// Send the event again as it was.
+    Event {
+        /// Where to, by name without the stack's.
+        queues: Vec<String>,
+        /// Behind how many of its group.
+        behind: usize,
+    },
+    /// Nothing is owed any more: the case would be closed.
+    Nothing {
+        /// Why.
+        why: String,
+    },
+    /// It cannot be replayed, or not now.
+    Refused {
+        /// Why, and what to do instead.
+        why: String,
+    },
+}
+
+/// A case and what a replay of it would do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Planned {
+    /// As it was read.
+    pub case: StoredCase,
+    /// What would be done.
+    pub action: Action,
+    /// What it keeps its place in: events of one order on one queue.
+    pub group: Option<String>,
+}
+
+/// Plans the replay of these cases. `open` are all that are open: an event goes only after the older ones of its group.
+///
+/// Events of one group come in the order in which they were sent first; everything else keeps its place.
+pub async fn plan(ports: &impl Operator, cases: Vec<StoredCase>, open: &[StoredCase]) -> Result<Vec<Planned>, Failure> {
+    let mut planned = Vec::with_capacity(cases.len());
+    let chosen: Vec<String> = cases.iter().map(|case| case.case.case_id.to_string()).collect();
+    for case in cases {
+        let group = group_of(&case);
+        let older = open.iter().find(|other| {
+            group.is_some()
+                && group_of(other) == group
+                && sent_at(other) < sent_at(&case)
+                && !chosen.contains(&other.case.case_id.to_string())
+        });
+        let action = match older {
+            Some(older) => Action::Refused {
+                why: format!("case {} is older and of the same order: replay or close it first", older.case.case_id),
+            },
+            None => action_of(ports, &case).await?,
+        };
+        planned.push(Planned { case, action, group });
+    }
+    in_group_order(&mut planned);
+    Ok(planned)
+}
+
+/// What an event keeps its place in. Commands have none: the row orders them.
+fn group_of(case: &StoredCase) -> Option<String> {
+    let is_event = case.case.kind == CaseKind::DeadLetter && command_step(&case.case.step).is_none();
+    (is_event && !case.case.order_id.is_empty()).then(|| format!("{}/{}", case.case.step, case.case.order_id))
+}
+
+fn sent_at(case: &StoredCase) -> (u64, u64) {
+    // Versions tell where two were sent in one millisecond.
+    (case.case.letter.as_ref().map_or(case.case.opened_at_ms, |letter| letter.sent_at_ms), case.case.row_version)
+}
+
+/// Puts the cases of each group into the places that the group has, the oldest first.
+fn in_group_order(planned: &mut [Planned]) {
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (at, one) in planned.iter().enumerate() {
+        if let Some(group) = &one.group {
+            places.entry(group.clone()).or_default().push(at);
+        }
+    }
+    for places in places.into_values() {
+        let mut sorted: Vec<Planned> = places.iter().filter_map(|at| planned.get(*at).cloned()).collect();
+        sorted.sort_by_key(|one| sent_at(&one.case));
+        for (behind, (at, mut one)) in places.into_iter().zip(sorted).enumerate() {
+            if let Action::Event { behind: places, .. } = &mut one.action {
+                *places = behind;
+            }
+            if let Some(place) = planned.get_mut(at) {
+                *place = one;
+            }
+        }
+    }
+}
+
+fn command_step(step: &str) -> Option<Step> {
+    Step::ALL.into_iter().find(|known| known.name() == step)
+}
+
+fn refused(why: impl Into<String>) -> Action {
+    Action::Refused { why: why.into() }
+}
+
+async fn action_of(ports: &impl Operator, case: &StoredCase) -> Result<Action, Failure> {
+    match case.status {
+        CaseStatus::Open => {}
+        CaseStatus::Replayed => return Ok(refused("it is replayed already, and has not come again")),
+        CaseStatus::Closed | CaseStatus::Abandoned | CaseStatus::Superseded => {
+            return Ok(refused(format!("it is {}", case.status.name())));
+        }
+    }
+    match case.case.kind {
+        CaseKind::Parked => Ok(match waits(ports, case).await? {
+            Waits::Parked(order) => Action::Resume {
+                order_id: order.order_id,
+                command: Order { parked: None, ..*order }.next_command().map_or("nothing", order::Command::name),
+            },
+            Waits::MayYet => refused("its order is not parked yet: it goes on by itself, or is parked in a moment"),
+            Waits::Not => Action::Nothing { why: "its order is not parked with it any more".to_owned() },
+        }),
+        CaseKind::Unreadable => owed_now(ports, case).await,
+        CaseKind::DeadLetter if command_step(&case.case.step).is_some() => owed_now(ports, case).await,
+        CaseKind::DeadLetter => Ok(again(&case.case.step)),
+    }
+}
+
+/// An event goes to the queue that it came from. What the topic could not deliver names no subscription: it goes to all, and
+/// each bears what it has had already.
+fn again(step: &str) -> Action {
+    let queues: &[&str] = match step {
+        "notify" => &["notify.fifo"],
+        "archive" => &["archive"],
+        OF_THE_TOPIC => &["notify.fifo", "archive"],
+        _ => return refused(format!("`{step}` is no step that this program knows")),
+    };
+    Action::Event { queues: queues.iter().map(|queue| (*queue).to_owned()).collect(), behind: 0 }
+}
+
+async fn owed_now(ports: &impl Operator, case: &StoredCase) -> Result<Action, Failure> {
+    let Ok(order_id) = case.case.order_id.parse::<OrderId>() else {
+        return Ok(refused("it names no order, so nothing can be made of a row: close it"));
+    };
+    let order = match ports.load_order(order_id).await {
+        Ok(Some(order)) => order,
+        Ok(None) => return Ok(refused("there is no such order: close it")),
+        Err(StoreError::Unreadable(_)) => {
+            return Ok(refused("this program cannot read its row: use the version that wrote it"));
+        }
+        Err(error @ (StoreError::NotDone(_) | StoreError::Unknown(_))) => return Err(error.into()),
+    };
+    if let Some(parked) = &order.parked {
+        return Ok(refused(format!("its order is parked: replay case {}", parked.case_id)));
+    }
+    Ok(match order.next_command() {
+        Some(command) => Action::Command { order_id, command: command.name(), version: order.version },
+        None => Action::Nothing { why: format!("its order is {} and owes nothing", order.state) },
+    })
+}

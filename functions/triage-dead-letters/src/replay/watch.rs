@@ -1,0 +1,68 @@
+//! What became of what was sent again.
+
+use std::time::Duration;
+
+use order::CaseId;
+use ports::CaseStatus;
+use serde::Serialize;
+
+use super::Sent;
+use crate::decide::Operator;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What became of a replay, as far as it can be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Its order moved on.
+    Done,
+    /// It did not come again while it was watched. Of an event there is no other sign.
+    NotSeenAgain,
+    /// It came again as a dead letter, or its order is parked again.
+    FailedAgain,
+}
+
+/// Watches until the fate of all is known, at most for so long. Answers each by its place.
+pub(super) async fn fates(
+    ports: &impl Operator,
+    watched: Vec<(usize, CaseId, Sent)>,
+    most: Duration,
+) -> Vec<(usize, Fate)> {
+    let until_ms = ports.now_ms().saturating_add(u64::try_from(most.as_millis()).unwrap_or(u64::MAX));
+    let mut known = Vec::with_capacity(watched.len());
+    let mut open = watched;
+    loop {
+        let mut left = Vec::with_capacity(open.len());
+        for (at, case_id, sent) in open {
+            match look(ports, &case_id, &sent).await {
+                Some(fate) => known.push((at, fate)),
+                None => left.push((at, case_id, sent)),
+            }
+        }
+        open = left;
+        if open.is_empty() || ports.now_ms() >= until_ms {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    known.extend(open.into_iter().map(|(at, _, _)| (at, Fate::NotSeenAgain)));
+    known
+}
+
+/// What can be told now. What cannot be read is looked at again.
+async fn look(ports: &impl Operator, case_id: &CaseId, sent: &Sent) -> Option<Fate> {
+    if let Some((order_id, version)) = sent.row
+        && let Ok(Some(order)) = ports.load_order(order_id).await
+    {
+        if order.parked.is_some() {
+            return Some(Fate::FailedAgain);
+        }
+        if order.version > version {
+            return Some(Fate::Done);
+        }
+    }
+    let case = ports.load_case(case_id).await.ok()??;
+    (case.status == CaseStatus::Open || case.seen > sent.seen).then_some(Fate::FailedAgain)
+}
