@@ -21,8 +21,8 @@ use crate::{Backend, Platform};
 const CACHE_MS: u64 = 5_000;
 /// A call over this is slow, and half of them being slow opens the breaker, milliseconds. A call ends after 5 s.
 pub const SLOW_CALL_MS: u64 = 4_000;
-/// The longest wait for the table, milliseconds: twice it, at most, are added to a call that was trouble.
-const STORE_TIMEOUT_MS: u64 = 500;
+/// The longest wait for the table of whoever has time, milliseconds.
+const PATIENT_MS: u64 = 3_000;
 
 /// A breaker over the platform's own table.
 pub type Breaker<B> = DistributedBreaker<Platform<B>, Platform<B>>;
@@ -34,7 +34,6 @@ pub fn breaker_settings(table: &str) -> DistributedSettings {
         thresholds: Thresholds { slow_call_ms: SLOW_CALL_MS, ..Thresholds::default() },
         probes: Probes::Apart { successes: 1 },
         cache_ms: CACHE_MS,
-        store_timeout_ms: STORE_TIMEOUT_MS,
         ..DistributedSettings::new(table)
     }
 }
@@ -44,7 +43,14 @@ pub fn breaker_settings(table: &str) -> DistributedSettings {
 /// # Errors
 /// Never with these settings.
 pub fn breaker<B: Backend>(platform: &Arc<Platform<B>>, dependency: Dependency) -> Result<Breaker<B>, InvalidSettings> {
-    let settings = breaker_settings(&platform.names.breakers_table);
+    with(platform, dependency, breaker_settings(&platform.names.breakers_table))
+}
+
+fn with<B: Backend>(
+    platform: &Arc<Platform<B>>,
+    dependency: Dependency,
+    settings: DistributedSettings,
+) -> Result<Breaker<B>, InvalidSettings> {
     let (store, ports) = (Arc::clone(platform), Arc::clone(platform));
     Ok(DistributedBreaker::new(dependency.name(), settings, store, ports)?.observed(Logged))
 }
@@ -197,7 +203,9 @@ impl<B: Backend> Breakers<B> {
     /// # Errors
     /// Never with the settings that there are.
     pub fn new(platform: &Arc<Platform<B>>) -> Result<Self, InvalidSettings> {
-        let of = |dependency| breaker(platform, dependency).map(|breaker| (dependency, breaker));
+        let usual = breaker_settings(&platform.names.breakers_table);
+        let settings = DistributedSettings { store_timeout_ms: PATIENT_MS, ..usual };
+        let of = |dependency| with(platform, dependency, settings.clone()).map(|breaker| (dependency, breaker));
         Ok(Self { of: [of(Dependency::Payment)?, of(Dependency::Carrier)?, of(Dependency::Mail)?] })
     }
 

@@ -6,7 +6,7 @@ use lambda_queue::breaker::{Row, State};
 /// The concurrency with which a mapping begins again: the least that Lambda has.
 pub const FIRST: u32 = 2;
 /// It doubles so often after its breaker closed, milliseconds.
-pub const DOUBLES_EVERY_MS: u64 = 10_000;
+pub const DOUBLES_EVERY_MS: u64 = 5_000;
 
 /// A mapping as it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,7 @@ pub struct Wanted {
 /// for a row: it has no breaker, or the row cannot be read. Then it is on, as normal: fail open.
 ///
 /// - Not closed: off. It begins again with [`FIRST`], so turning it on is one change.
-/// - Closed: on, with 2 for the first 10 s, then 4, 8, ... up to the normal.
+/// - Closed: on, with 2 for the first 5 s, then 4, 8, ... up to the normal.
 pub fn wanted(row: Option<&Row>, normal: Option<u32>, now_ms: u64) -> Wanted {
     let Some(row) = row else { return Wanted { enabled: true, maximum_concurrency: normal } };
     let enabled = row.state == State::Closed;
@@ -73,18 +73,18 @@ mod tests {
             (Some(row(State::HalfOpen, 100_000)), 100_000, off),
             (Some(closed.clone()), 90_000, on(2)),
             (Some(closed.clone()), 100_000, on(2)),
-            (Some(closed.clone()), 109_999, on(2)),
-            (Some(closed.clone()), 110_000, on(4)),
-            (Some(closed.clone()), 129_999, on(8)),
-            (Some(closed.clone()), 130_000, on(16)),
-            (Some(closed.clone()), 140_000, on(20)),
+            (Some(closed.clone()), 104_999, on(2)),
+            (Some(closed.clone()), 105_000, on(4)),
+            (Some(closed.clone()), 114_999, on(8)),
+            (Some(closed.clone()), 115_000, on(16)),
+            (Some(closed.clone()), 120_000, on(20)),
             (Some(closed.clone()), u64::MAX, on(20)),
         ] {
             assert_eq!(wanted(row.as_ref(), Some(20), now_ms), expected, "{row:?} at {now_ms}");
         }
         let none = Wanted { enabled: true, maximum_concurrency: None };
         assert_eq!(wanted(Some(&closed), None, 100_000), none, "a stream has no MaximumConcurrency");
-        assert!(is_ramping(&closed, 20, 139_999) && !is_ramping(&closed, 20, 140_000));
+        assert!(is_ramping(&closed, 20, 119_999) && !is_ramping(&closed, 20, 120_000));
         assert!(!is_ramping(&row(State::Open, 0), 20, 0) && !is_ramping(&Row::absent("payment"), 20, 0));
     }
 
@@ -123,7 +123,7 @@ mod tests {
                     prop_assert!(epoch != row.epoch || before <= most, "less than before: {} {}", before, most);
                 }
                 prop_assert!(most <= 2 << ((now_ms - row.changed_at_ms) / DOUBLES_EVERY_MS).min(20));
-                prop_assert!(now_ms < row.changed_at_ms + 90_000 || most == normal, "100 s after, it is as before");
+                prop_assert!(now_ms < row.changed_at_ms + 45_000 || most == normal, "three quarters of a minute after, it is as before");
                 last = Some((row.epoch, most));
             }
         }

@@ -32,7 +32,7 @@ const LANES: u64 = 8;
 pub struct DistributedSettings {
     /// The table, its key `dependency` (S).
     pub table: String,
-    /// When the buckets of the last 30 s are too bad.
+    /// When the newest buckets are too bad: the last 5 s, or 10 s, and so on to 30 s, whichever hold enough calls.
     pub thresholds: Thresholds,
     /// How long it stays open. Its jitter is not used.
     pub wait: Wait,

@@ -232,7 +232,8 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
         if now.epoch != row.epoch || now.state != State::Closed || now.forced {
             return;
         }
-        if let Some(met) = self.settings.thresholds.met(now.counts(now_ms)) {
+        // The shortest stretch up to now that holds enough calls: what went well before would hide an outage for as long again.
+        if let Some(met) = now.newest(now_ms).find_map(|counts| self.settings.thresholds.met(counts)) {
             let opened = self.change("open", met.into(), |pen, cause| pen.open(&now, &self.settings.wait, cause)).await;
             // A failed write was told; the next failure judges again.
             opened.ok();

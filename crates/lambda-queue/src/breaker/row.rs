@@ -8,7 +8,7 @@ use crate::ports::store::{Item, StoreError, Value, number_of, text, text_of};
 
 /// Width of a bucket, milliseconds. The same for everybody who shares a row, so it is no setting.
 pub const BUCKET_MS: u64 = 5_000;
-/// Buckets that are judged together: 30 s.
+/// Most buckets that are judged together: 30 s.
 pub const BUCKETS: u64 = 6;
 
 /// The table's key.
@@ -162,6 +162,15 @@ impl Row {
         self.buckets.range(range).fold(Counts::default(), |mut sum, (_, counts)| {
             sum.plus(*counts);
             sum
+        })
+    }
+
+    /// The counts of the newest bucket, of the newest two, and so on to those of [`Self::counts`].
+    pub(super) fn newest(&self, now_ms: u64) -> impl Iterator<Item = Counts> {
+        let slot = now_ms / BUCKET_MS;
+        ((slot + 1).saturating_sub(BUCKETS)..=slot + 1).rev().scan(Counts::default(), |sum, slot| {
+            sum.plus(self.buckets.get(&(self.epoch, slot)).copied().unwrap_or_default());
+            Some(*sum)
         })
     }
 

@@ -261,3 +261,23 @@ async fn acts_by_hand_stay_on_the_row_the_last_ten_of_them_whatever_follows() {
         })
     );
 }
+
+#[tokio::test]
+async fn an_outage_after_a_busy_time_opens_as_soon_as_after_a_quiet_one() {
+    let (store, world) = world();
+    let breaker = apart(&store, &world, 1);
+    for nth in 0..500 {
+        // One in a hundred fails anyway, so this process tells of all its calls.
+        breaker.begin().finish(if nth % 100 == 0 { Outcome::Failure } else { Outcome::Success }).await;
+        world.advance_ms(50);
+    }
+    assert_eq!(row(&store).await.state, State::Closed);
+    let gone_ms = world.now_ms();
+    while row(&store).await.state == State::Closed {
+        breaker.begin().finish(Outcome::Failure).await;
+        world.advance_ms(200);
+        assert!(world.now_ms() - gone_ms < 10_000, "20 calls take four seconds, and a bucket five");
+    }
+    let cause = row(&store).await.cause.unwrap();
+    assert!(cause.ends_with("calls failed"), "{cause}");
+}
