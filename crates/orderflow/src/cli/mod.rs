@@ -1,5 +1,6 @@
 //! The commands. One file a group: its arguments, its effect, its output.
 
+mod breaker;
 mod order;
 mod output;
 mod stack;
@@ -24,6 +25,9 @@ enum Command {
     /// Orders, over the HTTP API
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Breakers: whether payment provider, carrier and mail service are called
+    #[command(subcommand)]
+    Breaker(breaker::BreakerCommand),
     /// The catalogue: products, prices, how many there are
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -39,6 +43,7 @@ enum Command {
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Order(command) => order::run(command, cli.json).await,
+        Command::Breaker(command) => breaker::run(command, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
     }
