@@ -3,6 +3,7 @@
 mod drive;
 mod figures;
 mod kind;
+pub mod outage;
 mod plan;
 mod progress;
 mod report;
