@@ -34,7 +34,7 @@ export PROPTEST_RNG_SEED ?= 20261124
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
-             publish-events recover-orders triage-dead-letters
+             publish-events recover-orders triage-dead-letters control-breakers
 # What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
 # (ADR 8).
 LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests
@@ -95,6 +95,11 @@ status: tools ## Show the local stack: processes, addresses, queues
 run: $(STAMP) ## Deploy locally, place ORDERS orders at RATE a second, check every invariant
 	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run --orders $(ORDERS) --rate $(RATE) --seed $(SEED) $(RUN_ARGS)
+
+.PHONY: outage
+outage: $(STAMP) ## The payment provider is gone for a minute at 5 orders a second; target/outage/report.json
+	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
+	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run outage --seed $(SEED) $(OUTAGE_ARGS)
 
 .PHONY: test
 test: setup lint ## Formatting, lints, every test

@@ -53,6 +53,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes all faults back.
+    ///
+    /// # Errors
+    /// When the sandbox does not do it.
+    pub async fn heal(&self) -> anyhow::Result<()> {
+        let answer = self.http.delete(format!("{}/_sandbox/faults", self.url)).send().await?;
+        ensure!(answer.status().is_success(), "the faults stay: {}", answer.status());
+        Ok(())
+    }
+
     /// How often faults of one order have come true so far.
     ///
     /// # Errors

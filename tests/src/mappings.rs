@@ -40,6 +40,31 @@ impl Mappings {
     /// # Errors
     /// When there is no such mapping, or it is not stopped.
     pub async fn hold(&self, queue: &str) -> anyhow::Result<Held> {
+        let (id, _) = self.find(queue).await?;
+        self.set(&id, false).await?;
+        Ok(Held { mappings: self.clone(), id })
+    }
+
+    /// Whether what feeds from a queue is on, and its MaximumConcurrency.
+    ///
+    /// # Errors
+    /// When there is no such mapping.
+    pub async fn is(&self, queue: &str) -> anyhow::Result<(bool, Option<u64>)> {
+        let (_, mapping) = self.find(queue).await?;
+        let on = mapping.get("State").and_then(Value::as_str) == Some("Enabled");
+        Ok((on, mapping.pointer("/ScalingConfig/MaximumConcurrency").and_then(Value::as_u64)))
+    }
+
+    /// Turns off what feeds from a queue, as somebody might by hand, and leaves it so.
+    ///
+    /// # Errors
+    /// When there is no such mapping, or it is not stopped.
+    pub async fn turn_off(&self, queue: &str) -> anyhow::Result<()> {
+        let (id, _) = self.find(queue).await?;
+        self.set(&id, false).await
+    }
+
+    async fn find(&self, queue: &str) -> anyhow::Result<(String, Value)> {
         let listing: Value = self.http.get(format!("{}/", self.url)).send().await?.json().await?;
         let all = listing.get("EventSourceMappings").and_then(Value::as_array).context("no mappings")?;
         let ends = format!(":{}-{queue}", self.stack);
@@ -48,8 +73,7 @@ impl Mappings {
         };
         let mapping = all.iter().find(is_it).with_context(|| format!("nothing feeds from {queue}"))?;
         let id = mapping.get("UUID").and_then(Value::as_str).context("a mapping without an id")?.to_owned();
-        self.set(&id, false).await?;
-        Ok(Held { mappings: self.clone(), id })
+        Ok((id, mapping.clone()))
     }
 
     async fn set(&self, id: &str, enabled: bool) -> anyhow::Result<()> {

@@ -56,6 +56,23 @@ pub struct CaseRow {
     pub digest: String,
 }
 
+/// A breaker's row, as far as a test looks at it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Breaker {
+    /// `closed`, `open`, `half_open`.
+    pub state: String,
+    /// +1 with every change.
+    pub epoch: u64,
+    /// Whether nothing automatic changes it.
+    pub forced: bool,
+    /// When it was last changed, UTC milliseconds.
+    pub changed_at_ms: u64,
+    /// By what, for people.
+    pub cause: String,
+    /// Acts by hand that stand on it.
+    pub acts: usize,
+}
+
 /// The tables of one stack.
 #[derive(Clone, Debug)]
 pub struct Tables {
@@ -64,6 +81,7 @@ pub struct Tables {
     stock: String,
     idempotency: String,
     cases: String,
+    breakers: String,
 }
 
 fn text(item: &Item, name: &str) -> Option<String> {
@@ -97,6 +115,7 @@ impl Tables {
             stock: info.output("StockTable")?.to_owned(),
             idempotency: info.output("IdempotencyTable")?.to_owned(),
             cases: info.output("CasesTable")?.to_owned(),
+            breakers: info.output("BreakersTable")?.to_owned(),
         })
     }
 
@@ -126,6 +145,25 @@ impl Tables {
         let answer =
             get.key("order_id", AttributeValue::S(id.to_string())).send().await.context("cannot read a row")?;
         answer.item.map(row).transpose()
+    }
+
+    /// A provider's breaker, as it is now; of one that was never written, a closed one in epoch 0.
+    ///
+    /// # Errors
+    /// When the table cannot be read, or the row is none.
+    pub async fn breaker(&self, dependency: &str) -> anyhow::Result<Breaker> {
+        let get = self.dynamodb.get_item().table_name(&self.breakers).consistent_read(true);
+        let key = AttributeValue::S(dependency.to_owned());
+        let item = get.key("dependency", key).send().await.context("cannot read a breaker")?.item.unwrap_or_default();
+        let forced = item.get("forced").and_then(|value| value.as_bool().ok()).copied();
+        Ok(Breaker {
+            state: text(&item, "state").unwrap_or_else(|| "closed".to_owned()),
+            epoch: number(&item, "epoch").unwrap_or(0),
+            forced: forced.unwrap_or(false),
+            changed_at_ms: number(&item, "changed_at").unwrap_or(0),
+            cause: text(&item, "cause").unwrap_or_default(),
+            acts: item.keys().filter(|name| name.starts_with("act_")).count(),
+        })
     }
 
     /// Where every order stands.

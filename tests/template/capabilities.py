@@ -12,8 +12,13 @@ QUEUE = "arn:aws:sqs:eu-west-1:123456789012:shop-"
 BUCKET = "arn:aws:s3:::ArchiveBucket"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-"
 
+MAPPING = "arn:aws:lambda:eu-west-1:123456789012:event-source-mapping:"
+
 LANES = ("express", "standard", "bulk")
 STEPS = ("validate", "payment", "stock", "shipping")
+#: What control-breakers looks after.
+MAPPINGS = [step.capitalize() + lane.capitalize() for step in STEPS for lane in LANES]
+MAPPINGS += ["Notify", "Archive", "OrdersStream"]
 
 #: Port -> what it calls.
 CAPABILITIES: dict[str, set[tuple[str, str]]] = {
@@ -47,6 +52,23 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     # Over HTTP, with a key from the function's own secret.
     "Payments": {("secretsmanager:GetSecretValue", SECRET + "payment-api-key")},
     "Carrier": {("secretsmanager:GetSecretValue", SECRET + "carrier-api-key")},
+    # Breakers: a step's own read of the row and its counts; those who only look; the prober.
+    "Gate": {("dynamodb:GetItem", TABLE + "breakers"), ("dynamodb:UpdateItem", TABLE + "breakers")},
+    "ReadBreakers": {("dynamodb:GetItem", TABLE + "breakers")},
+    "ProbeBreakers": {("dynamodb:GetItem", TABLE + "breakers"), ("dynamodb:UpdateItem", TABLE + "breakers")},
+    # Reads without an effect: over HTTP with the providers' keys, and the sender's identity.
+    "ProbeProviders": {
+        ("secretsmanager:GetSecretValue", SECRET + "payment-api-key"),
+        ("secretsmanager:GetSecretValue", SECRET + "carrier-api-key"),
+        ("ses:GetEmailIdentity", "arn:aws:ses:eu-west-1:123456789012:identity/orders@shop.example.net"),
+    },
+    # Every mapping but the one that feeds the function itself.
+    "SetMappings": {
+        (f"lambda:{verb}EventSourceMapping", f"{MAPPING}{name}Mapping")
+        for verb in ("Get", "Update")
+        for name in MAPPINGS
+    },
+    "StartWatch": {("lambda:InvokeFunction", "arn:aws:lambda:eu-west-1:123456789012:function:shop-control-breakers")},
     # To the queues of COMMANDS_TO, below.
     "SendCommands": set(),
     # What the batch loop does with the function's own queues; see FED_BY.
@@ -96,6 +118,12 @@ FED_BY_STREAM: dict[str, set[tuple[str, str]]] = {
         ("dynamodb:ListStreams", STREAM),
         ("s3:PutObject", BUCKET + "/aws/lambda/*"),
         ("s3:ListBucket", BUCKET),
+    },
+    "control-breakers": {
+        (action, TABLE + "breakers/stream/2026-01-01T00:00:00.000")
+        for action in (
+            "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams",
+        )
     },
 }
 

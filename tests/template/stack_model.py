@@ -216,6 +216,8 @@ class Stack:
         own = next((properties[key] for key in (
             "QueueName", "TopicName", "TableName", "FunctionName", "LogGroupName", "DashboardName", "AlarmName",
         ) if key in properties), None)
+        if declared["Type"] == "AWS::Lambda::EventSourceMapping":
+            own = None  # `FunctionName` is whom it feeds; its `!Ref` is an id that Lambda makes
         if own is None and declared["Type"] in ("AWS::SecretsManager::Secret", "AWS::Events::EventBus"):
             own = properties["Name"]
         return declared["Type"], self.resolve(own) if own is not None else logical_id

@@ -90,8 +90,18 @@ def test_the_api_alarms_on_5xx_and_on_lost_availability(prod: Stack) -> None:
 
 
 def test_a_schedule_that_fell_silent_alarms(prod: Stack) -> None:
-    alarm = alarms_on(prod, "Invocations")["shop-recover-orders"]
-    assert (alarm["TreatMissingData"], alarm["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
+    alarms = alarms_on(prod, "Invocations")
+    assert alarms.keys() == {"shop-recover-orders", "shop-control-breakers"}
+    for alarm in alarms.values():
+        assert (alarm["TreatMissingData"], alarm["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
+
+
+def test_an_open_breaker_and_a_mapping_that_had_to_be_turned_on_alarm(prod: Stack) -> None:
+    for metric in ("breakers_open", "mappings_turned_on"):
+        alarm = alarms_on(prod, metric)["control-breakers"]
+        namespace = prod.functions()["control-breakers"]["Environment"]["Variables"]["LAMBDA_QUEUE_METRICS_NAMESPACE"]
+        assert (alarm["Namespace"], alarm["Dimensions"][0]["Name"]) == (namespace, "function"), metric
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0), metric
 
 
 def test_every_alarm_tells_somebody_when_it_comes_and_when_it_goes(prod: Stack) -> None:
@@ -143,6 +153,7 @@ def test_what_the_emulator_rejects_is_not_in_the_local_stage(local: Stack) -> No
 def test_local_lacks_only_what_it_cannot_have(prod: Stack, local: Stack) -> None:
     assert prod.resources.keys() - local.resources.keys() == {
         "EventArchive", "ApiAvailabilityAlarm", "CustomersNoticeAlarm", "RecoverOrdersSilentAlarm",
+        "ControlBreakersSilentAlarm",
     }
 
 
@@ -162,7 +173,7 @@ def test_there_is_one_dashboard_and_it_shows_queues_functions_tables_stream_and_
     assert queues == {"shop-" + name for name in short_names(prod)}
     assert {value for space, key, value in shown if key == "FunctionName"} == {"shop-" + name for name in TIMEOUT}
     assert {value for space, _, value in shown if space == "AWS/DynamoDB"} == {
-        "shop-orders", "shop-stock", "shop-idempotency", "shop-cases",
+        "shop-orders", "shop-stock", "shop-idempotency", "shop-cases", "shop-breakers",
     }
     assert ("AWS/ApiGateway", "ApiId", "Api") in shown
 
@@ -186,8 +197,8 @@ def test_no_two_widgets_overlap_and_none_hangs_over_the_edge(prod: Stack) -> Non
 
 def test_the_outputs_name_all_that_the_tools_read(prod: Stack) -> None:
     wanted = {
-        "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "EventsTopicArn", "EventBusName",
-        "ArchiveBucket", "QueueUrlPrefix", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
+        "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "BreakersTable", "EventsTopicArn",
+        "EventBusName", "ArchiveBucket", "QueueUrlPrefix", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
         "ValidateDlqUrl", "PaymentDlqUrl", "StockDlqUrl", "ShippingDlqUrl", "NotifyDlqUrl", "ArchiveDlqUrl",
         "EventsDlqUrl", "MailFrom",
     }

@@ -6,7 +6,7 @@ import pytest
 
 from stack_model import PROD, Refused, Stack, walk
 
-TABLES = {"shop-orders", "shop-stock", "shop-idempotency", "shop-cases"}
+TABLES = {"shop-orders", "shop-stock", "shop-idempotency", "shop-cases", "shop-breakers"}
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def test_the_tables_are_those_of_the_design(tables: dict[str, dict]) -> None:
         "stock": ("sku",),
         "idempotency": ("key",),
         "cases": ("case_id",),
+        "breakers": ("dependency",),
     }
 
 
@@ -49,8 +50,10 @@ def test_every_table_is_on_demand_restorable_and_encrypted(tables: dict[str, dic
         assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}, name
 
 
-def test_orders_stream_both_images(tables: dict[str, dict]) -> None:
-    assert tables["shop-orders"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+def test_orders_and_breakers_stream_both_images_and_nothing_else_streams(tables: dict[str, dict]) -> None:
+    streams = {name: table["StreamSpecification"] for name, table in tables.items() if "StreamSpecification" in table}
+    both = {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert streams == {"shop-orders": both, "shop-breakers": both}
 
 
 def test_only_effect_records_expire(tables: dict[str, dict]) -> None:
@@ -68,7 +71,7 @@ def test_tables_are_protected_from_deletion_outside_local_and_only_there(prod: S
 def test_data_outlives_the_stack(prod: Stack) -> None:
     kept = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret")
     found = [resource for resource in prod.resources.values() if resource["Type"] in kept]
-    assert len(found) == 7
+    assert len(found) == 8
     for resource in found:
         assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
         assert resource["UpdateReplacePolicy"] == "Retain"

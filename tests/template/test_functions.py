@@ -20,6 +20,7 @@ TIMEOUT = {
     "publish-events": 30,
     "recover-orders": 50,
     "triage-dead-letters": 10,
+    "control-breakers": 58,
 }
 
 
@@ -77,13 +78,18 @@ def test_time_outs_are_those_of_the_design(prod: Stack) -> None:
     assert {name: function["Timeout"] for name, function in prod.functions().items()} == TIMEOUT
 
 
-def test_a_run_of_the_schedule_ends_before_the_next(prod: Stack) -> None:
-    schedule, = prod.of_type("AWS::Scheduler::Schedule").values()
-    assert schedule["ScheduleExpression"] == "rate(1 minute)"
-    assert schedule["Target"]["Arn"].endswith(":function:shop-recover-orders")
-    assert prod.functions()["recover-orders"]["Timeout"] < 60
-    invoked, = prod.of_type("AWS::Lambda::EventInvokeConfig").values()
-    assert (invoked["MaximumRetryAttempts"], schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"]) == (0, 0)
+def test_a_run_of_a_schedule_ends_before_the_next(prod: Stack) -> None:
+    schedules = prod.of_type("AWS::Scheduler::Schedule").values()
+    scheduled = {schedule["Target"]["Arn"].rsplit(":shop-", 1)[-1]: schedule for schedule in schedules}
+    assert scheduled.keys() == {"recover-orders", "control-breakers"}
+    for name, schedule in scheduled.items():
+        assert schedule["ScheduleExpression"] == "rate(1 minute)"
+        assert prod.functions()[name]["Timeout"] < 60
+        assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    configs = prod.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert {config["FunctionName"]: config["MaximumRetryAttempts"] for config in configs} == {
+        "shop-" + name: 0 for name in scheduled
+    }
 
 
 def test_every_function_is_a_rust_binary_of_its_own_name(prod: Stack) -> None:

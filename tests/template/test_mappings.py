@@ -18,6 +18,7 @@ def test_every_queue_dead_letter_queues_among_them_feeds_exactly_its_function(pr
         fed.setdefault(function_of(mapping), []).append(mapping["EventSourceArn"])
     stream = fed.pop("publish-events")
     assert stream == [prod.attribute("OrdersTable", "StreamArn")]
+    assert fed.pop("control-breakers") == [prod.attribute("BreakersTable", "StreamArn")]
     assert {name: sorted(arns) for name, arns in fed.items()} == {
         name: sorted(QUEUE + queue for queue in queues) for name, (queues, _) in FED_BY.items()
     }
@@ -130,6 +131,30 @@ def test_the_stream_misses_nothing_gives_up_in_time_and_keeps_what_it_gave_up(pr
     assert 1 <= int(mapping["ParallelizationFactor"]) <= 10
 
 
+def test_control_breakers_knows_every_mapping_but_its_own_and_what_it_normally_is(prod: Stack, local: Stack) -> None:
+    for stack in (prod, local):
+        variables = stack.functions()["control-breakers"]["Environment"]["Variables"]
+        known = dict(pair.split("=") for pair in variables["MAPPING_IDS"].split())
+        short = {"OrdersStreamMapping": "events", "NotifyMapping": "notify", "ArchiveMapping": "archive"}
+        wanted = {
+            short.get(name) or mapping["EventSourceArn"].removeprefix(QUEUE): name
+            for name, mapping in stack.mappings().items()
+            if name != "BreakersStreamMapping"
+        }
+        assert known == wanted
+        for name, logical in known.items():
+            kind = name.rsplit("-", 1)[-1].upper()
+            scaling = stack.mappings()[logical].get("ScalingConfig")
+            if scaling is not None:
+                assert str(variables[f"{kind}_MAXIMUM_CONCURRENCY"]) == str(scaling["MaximumConcurrency"]), name
+
+
+def test_the_breakers_stream_reads_no_history_and_blocks_nothing_for_long(prod: Stack) -> None:
+    mapping = prod.mappings()["BreakersStreamMapping"]
+    assert mapping["StartingPosition"] == "LATEST"
+    assert (mapping["MaximumRetryAttempts"], mapping["MaximumRecordAgeInSeconds"]) == (3, 60)
+
+
 def test_lambda_stops_a_function_that_runs_in_circles(prod: Stack) -> None:
     # An order comes back to process-payment three times in one chain (authorize, capture, refund); Lambda stops at 16.
     for function, properties in prod.functions().items():
@@ -167,6 +192,7 @@ def test_each_functions_concurrency_can_be_reserved() -> None:
         PublishReservedConcurrency="20",
         RecoverReservedConcurrency="2",
         TriageReservedConcurrency="14",
+        ControlReservedConcurrency="4",
     )
     found = reserved(stack)
     assert found.keys() == stack.functions().keys()

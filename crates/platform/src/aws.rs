@@ -61,6 +61,7 @@ pub struct Cloud {
     events: OnceLock<aws_sdk_eventbridge::Client>,
     ses: OnceLock<aws_sdk_sesv2::Client>,
     s3: OnceLock<aws_sdk_s3::Client>,
+    lambda: OnceLock<aws_sdk_lambda::Client>,
 }
 
 impl Aws {
@@ -86,6 +87,7 @@ impl Aws {
             events: OnceLock::new(),
             ses: OnceLock::new(),
             s3: OnceLock::new(),
+            lambda: OnceLock::new(),
         };
         Self::over(cloud, names)
     }
@@ -153,6 +155,13 @@ impl Cloud {
                 .force_path_style(self.config.endpoint_url().is_some())
                 .interceptor(Counted("s3"));
             aws_sdk_s3::Client::from_conf(config.build())
+        })
+    }
+
+    pub(crate) fn lambda(&self) -> &aws_sdk_lambda::Client {
+        self.lambda.get_or_init(|| {
+            let config = aws_sdk_lambda::config::Builder::from(&self.config).interceptor(Counted("lambda"));
+            aws_sdk_lambda::Client::from_conf(config.build())
         })
     }
 }

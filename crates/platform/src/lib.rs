@@ -6,6 +6,7 @@
 
 mod archive;
 mod aws;
+mod breakers;
 mod cases;
 mod catalogue;
 mod decisions;
@@ -14,6 +15,7 @@ mod effects;
 mod events;
 mod item;
 mod mail;
+mod mappings;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod orders;
@@ -26,6 +28,7 @@ use ports::{SendCommands, StoreError};
 use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
+pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
 pub use settings::{Names, Retention, setting};
 
 /// What a platform stands on.

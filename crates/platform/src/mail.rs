@@ -3,7 +3,7 @@
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use order::Email;
-use ports::{Mail, ProviderError, SendMail, StoreError};
+use ports::{Mail, Probe, ProviderError, SendMail, StoreError};
 
 use crate::Aws;
 use lambda_queue::aws::{never_connected, store_error};
@@ -37,11 +37,37 @@ impl SendMail for Aws {
                     StoreError::NotDone(_) if matches!(code.as_str(), "MessageRejected" | "BadRequestException") => {
                         ProviderError::Refused { why }
                     }
-                    // Throttled, paused, suspended, not allowed: all of them surely took no mail, and pass.
+                    StoreError::NotDone(_) if is_throttle(&code) => ProviderError::Throttled { retry_after: None, why },
+                    // Paused, suspended, not allowed: all of them surely took no mail, and pass.
                     StoreError::NotDone(_) => ProviderError::NotRun { retry_after: None, why },
                     StoreError::Unknown(_) | StoreError::Unreadable(_) => ProviderError::Unknown { why },
                 })
             }
         }
     }
+}
+
+impl Probe for Aws {
+    /// `GetEmailIdentity` of the sender: one read in the region and account that mail leaves by. It tells whether SES
+    /// answers, not whether it would take this mail.
+    async fn probe(&self) -> Result<(), ProviderError> {
+        let asked = self.backend.ses().get_email_identity().email_identity(&self.names.mail_identity).send().await;
+        asked.map(drop).map_err(|error| {
+            let code = error.code().unwrap_or_default().to_owned();
+            match store_error(&error) {
+                StoreError::NotDone(_) if is_throttle(&code) => {
+                    ProviderError::Throttled { retry_after: None, why: code }
+                }
+                // An answer, and no good one: the identity is gone, or the role lacks the right.
+                StoreError::NotDone(_) if !code.is_empty() => ProviderError::Refused { why: code },
+                StoreError::NotDone(why) => ProviderError::NotRun { retry_after: None, why },
+                StoreError::Unknown(why) | StoreError::Unreadable(why) => ProviderError::Unknown { why },
+            }
+        })
+    }
+}
+
+/// Whether SES says that we are too fast. <https://docs.aws.amazon.com/ses/latest/APIReference-V2/CommonErrors.html>
+fn is_throttle(code: &str) -> bool {
+    matches!(code, "TooManyRequestsException" | "ThrottlingException" | "Throttling" | "LimitExceededException")
 }

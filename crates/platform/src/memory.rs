@@ -30,7 +30,7 @@ const DEAD_S: u32 = 14 * 24 * 60 * 60;
 pub struct Memory {
     /// The clock, the dice, the ids.
     pub world: World,
-    /// The tables `orders`, `stock`, `idempotency`, `cases`.
+    /// The tables `orders`, `stock`, `idempotency`, `cases`, `breakers`.
     pub store: MemoryStore,
     /// The command queues by their names (`payment-express`), a dead-letter queue a step (`payment-dlq`), and `notify.fifo`
     /// and `archive` with theirs.
@@ -94,7 +94,7 @@ pub fn dead_letters(step: Step) -> String {
 }
 
 /// As `template.yaml` has them.
-fn tables() -> [Table; 4] {
+fn tables() -> [Table; 5] {
     let due = Index::new("open_shard-due_at", "open_shard", KeyType::N).sorted("due_at", KeyType::N);
     let customer = Index::new("customer", "owner", KeyType::S).sorted("created_at", KeyType::N);
     [
@@ -106,6 +106,7 @@ fn tables() -> [Table; 4] {
         Table::new("cases", "case_id", KeyType::S)
             .index(Index::new("fingerprint", "fingerprint", KeyType::S).sorted("opened_at", KeyType::N))
             .index(Index::new("status", "status", KeyType::S).sorted("opened_at", KeyType::N)),
+        Table::new("breakers", "dependency", KeyType::S),
     ]
 }
 
@@ -117,6 +118,7 @@ impl Platform<Memory> {
             stock_table: "stock".to_owned(),
             idempotency_table: "idempotency".to_owned(),
             cases_table: "cases".to_owned(),
+            breakers_table: "breakers".to_owned(),
             events_topic_arn: "order-events.fifo".to_owned(),
             event_bus_name: "orders".to_owned(),
             archive_bucket: "archive".to_owned(),

@@ -80,6 +80,8 @@ pub struct Names {
     pub idempotency_retention: Retention,
     /// Table of cases.
     pub cases_table: String,
+    /// Table of breakers.
+    pub breakers_table: String,
     /// What every command queue's URL begins with.
     pub queue_url_prefix: String,
     /// The dead-letter queue of the function's own queues.
@@ -92,6 +94,10 @@ pub struct Names {
     pub archive_bucket: String,
     /// Who mail is from.
     pub mail_from: String,
+    /// The verified identity of that sender.
+    pub mail_identity: String,
+    /// The function's own name.
+    pub own_function: String,
 }
 
 impl Names {
@@ -105,12 +111,15 @@ impl Names {
             idempotency_table: var("IDEMPOTENCY_TABLE"),
             idempotency_retention: Retention::from_env()?,
             cases_table: var("CASES_TABLE"),
+            breakers_table: var("BREAKERS_TABLE"),
             queue_url_prefix: var("QUEUE_URL_PREFIX"),
             dlq_url: var("DLQ_URL"),
             events_topic_arn: var("EVENTS_TOPIC_ARN"),
             event_bus_name: var("EVENT_BUS_NAME"),
             archive_bucket: var("ARCHIVE_BUCKET"),
             mail_from: var("MAIL_FROM"),
+            mail_identity: var("MAIL_IDENTITY"),
+            own_function: var("AWS_LAMBDA_FUNCTION_NAME"),
         })
     }
 }

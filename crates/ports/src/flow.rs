@@ -9,7 +9,7 @@ use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
 use uuid::Uuid;
 
 use crate::{
-    Case, CaseClass, CaseKind, CommandMessage, Commit, CommitOrder, EffectCommit, EffectEnd, Effects, LoadOrder,
+    Case, CaseClass, CaseKind, CommandMessage, Commit, CommitOrder, EffectCommit, EffectEnd, Effects, Gate, LoadOrder,
     OpenCase, ProviderError, Skip, StoreError, command_message, fingerprint, tell_opened,
 };
 
@@ -145,7 +145,9 @@ pub enum Stop {
 impl From<ProviderError> for Stop {
     fn from(error: ProviderError) -> Self {
         match error {
-            ProviderError::NotRun { retry_after, why } => Self::NotRun { retry_after, why },
+            ProviderError::NotRun { retry_after, why } | ProviderError::Throttled { retry_after, why } => {
+                Self::NotRun { retry_after, why }
+            }
             ProviderError::Unknown { why } | ProviderError::Failed { why } | ProviderError::WrongState { why } => {
                 Self::InDoubt { why }
             }
@@ -188,9 +190,18 @@ pub struct EffectRun<'a> {
 ///
 /// `effect` gets the lease and whether an earlier attempt is in doubt: then it has to look the effect up before it does
 /// anything else. Idempotency: records of the table `idempotency`, see [`lambda_queue::idempotency`].
-pub async fn run_effect<P, F, W>(ports: &P, order: Order, run: EffectRun<'_>, effect: F) -> Result<Done, Failure>
+///
+/// Behind an open breaker (`gate`, the provider's) nothing is claimed: a receive that met one is no attempt.
+pub async fn run_effect<P, G, F, W>(
+    ports: &P,
+    gate: &G,
+    order: Order,
+    run: EffectRun<'_>,
+    effect: F,
+) -> Result<Done, Failure>
 where
     P: Effects + OpenCase + LoadOrder + CommitOrder + Clock,
+    G: Gate,
     F: FnOnce(Lease, bool) -> W,
     W: Future<Output = Result<Outcome, Stop>>,
 {
@@ -211,6 +222,7 @@ where
     if !time_for_call(ports, run.context) {
         return Err(Failure::Defer { until_ms: ports.now_ms(), why: "too little time left to call out".into() });
     }
+    gate.gate().await?;
     let lease_until_ms = run.context.deadline_ms.saturating_add(LEASE_PAST_DEADLINE_MS);
     let (lease, in_doubt) = match ports.claim(&run.key, lease_until_ms, run.settle_ms).await? {
         Claimed::Fresh(lease) => (lease, false),

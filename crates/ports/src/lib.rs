@@ -3,6 +3,7 @@
 //! A function's bounds are its IAM policy: `pub trait Ports: LoadOrder + CommitOrder + ...` in each function's `lib.rs`
 //! is compared with its role in `template.yaml` by a test. Adapters: `platform` (AWS), `providers` (payment, carrier).
 
+mod breakers;
 mod carrier;
 mod cases;
 mod effects;
@@ -16,6 +17,9 @@ mod payments;
 mod provider;
 mod put_off;
 
+pub use breakers::{
+    Dependency, Gate, Mapping, MappingSet, Probe, ProbeBreakers, ProbeProviders, ReadBreakers, SetMappings, StartWatch,
+};
 pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{
     Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, DecideCases, Decided, KeepDeadLetters, Letter,

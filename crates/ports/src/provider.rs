@@ -27,9 +27,17 @@ pub struct Terms {
 /// A call to a provider that gave no answer about the business.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// It surely did not run: connection refused, throttled.
+    /// It surely did not run: connection refused.
     #[error("not run: {why}")]
     NotRun {
+        /// What the provider asked to wait.
+        retry_after: Option<Duration>,
+        /// For the log.
+        why: String,
+    },
+    /// It surely did not run: the provider is asked too often. It is well, and its breaker does not count this.
+    #[error("throttled: {why}")]
+    Throttled {
         /// What the provider asked to wait.
         retry_after: Option<Duration>,
         /// For the log.

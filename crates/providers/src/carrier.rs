@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use order::{OrderId, Shipment};
-use ports::{Carrier, Lookup, ProviderError, ShipmentAnswer, ShipmentRequest, Terms};
+use ports::{Carrier, Lookup, Probe, ProviderError, ShipmentAnswer, ShipmentRequest, Terms};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ const URL_CHARS: usize = 2_000;
 /// | `GET /v1/shipments?reference=` | | 200 `{shipments: [...]}` |
 ///
 /// Errors are `{code, message}`: 422 `undeliverable` is an answer; 409 `reference_conflict` (the reference has another
-/// shipment) and every other 4xx is `Refused`; 429 is `NotRun`; 408, 409 of another code, 3xx and 5xx are `Unknown`. The
+/// shipment) and every other 4xx is `Refused`; 429 is `Throttled`; 408, 409 of another code, 3xx and 5xx are `Unknown`. The
 /// reference is the order's id, and the key goes as `Authorization: Bearer`.
 #[derive(Clone, Debug)]
 pub struct HttpCarrier {
@@ -160,6 +160,16 @@ impl Carrier for HttpCarrier {
             (Some(only), None) => shipment(only, order_id).map(Some),
             (Some(_), Some(_)) => Err(unknown("several shipments of one reference")),
         }
+    }
+}
+
+impl Probe for HttpCarrier {
+    /// Looks up the shipment of an order that nobody has.
+    async fn probe(&self) -> Result<(), ProviderError> {
+        let nobody = [("reference", "00000000-0000-0000-0000-000000000000")];
+        let get = self.api.request(Method::GET, "/v1/shipments").query(&nobody);
+        let answer = self.api.send(get, self.api.deadline()).await?;
+        if (200..=299).contains(&answer.status) { Ok(()) } else { Err(error(&answer)) }
     }
 }
 

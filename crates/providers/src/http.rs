@@ -158,7 +158,7 @@ impl Answer {
     }
 
     pub(crate) fn throttled(&self, words: &[Option<&str>]) -> ProviderError {
-        ProviderError::NotRun { retry_after: self.retry_after, why: self.why(words) }
+        ProviderError::Throttled { retry_after: self.retry_after, why: self.why(words) }
     }
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use ports::{Carrier as _, Lookup, ProviderError, ShipmentAnswer};
+use ports::{Carrier as _, Lookup, Probe as _, ProviderError, ShipmentAnswer};
 use providers::HttpCarrier;
 use sandbox::ledger::Effect;
 use serde_json::{Value, json};
@@ -67,6 +67,7 @@ fn answer_why(answer: &Result<ShipmentAnswer, ProviderError>) -> String {
             | ProviderError::Unknown { why }
             | ProviderError::Failed { why }
             | ProviderError::WrongState { why }
+            | ProviderError::Throttled { why, .. }
             | ProviderError::NotRun { why, .. },
         ) => why.clone(),
         Ok(answer) => panic!("{answer:?}"),
@@ -103,7 +104,7 @@ async fn a_throttled_or_unreachable_carrier_did_surely_not_run() {
     let world = World::new().await;
     world.fault(json!({ "operation": "shipment", "fault": "throttle_429", "delay_ms": 1_500, "count": 1 })).await;
     let answer = world.carrier.create_shipment(&shipment_request()).await;
-    let Err(ProviderError::NotRun { retry_after, .. }) = answer else { panic!("{answer:?}") };
+    let Err(ProviderError::Throttled { retry_after, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(2)));
     assert_eq!(world.ledger(), []);
 
@@ -177,4 +178,14 @@ fn a_reference_is_known_for_good() {
     assert_eq!(terms.lookup, Lookup::Authoritative);
     assert!(terms.idempotency_window_ms > 10 * 365 * 86_400_000);
     assert!(terms.settle_ms >= 5_000);
+}
+
+#[tokio::test]
+async fn a_probe_makes_nothing_and_meets_an_outage_as_any_call_does() {
+    let world = World::new().await;
+    assert_eq!(world.carrier.probe().await, Ok(()));
+    world.fault(json!({ "provider": "carrier", "fault": "reset", "count": 1 })).await;
+    assert!(matches!(world.carrier.probe().await, Err(ProviderError::Unknown { .. })));
+    assert_eq!(world.carrier.probe().await, Ok(()));
+    assert_eq!(world.ledger(), []);
 }

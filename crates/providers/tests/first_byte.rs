@@ -206,9 +206,9 @@ async fn an_answer_of_another_amount_is_never_success() {
 #[tokio::test]
 async fn a_refusal_says_whether_to_look_again_or_to_mend_the_program() {
     for (index, status, answer, expected) in [
-        (1, 429, refusal(json!({ "code": "rate_limit" })), "NotRun"),
+        (1, 429, refusal(json!({ "code": "rate_limit" })), "Throttled"),
         (1, 429, refusal(json!({ "code": "lock_timeout" })), "Unknown"),
-        (1, 429, json!("too many"), "NotRun"),
+        (1, 429, json!("too many"), "Throttled"),
         (4, 409, refusal(json!({ "type": "idempotency_error" })), "Unknown"),
         (4, 400, refusal(json!({ "type": "idempotency_error" })), "Unknown"),
         (1, 402, json!("no"), "Unknown"),
@@ -242,7 +242,7 @@ async fn a_refusal_says_whether_to_look_again_or_to_mend_the_program() {
         (6, 422, json!({ "code": "invalid" }), "Refused"),
         (6, 409, json!({ "code": "reference_conflict" }), "Refused"),
         (6, 409, json!({ "code": "in_progress" }), "Unknown"),
-        (6, 429, json!({ "code": "rate_limited" }), "NotRun"),
+        (6, 429, json!({ "code": "rate_limited" }), "Throttled"),
         (6, 401, json!({}), "Refused"),
     ] {
         expect(index, status, &answer, expected).await;
@@ -253,9 +253,10 @@ async fn expect(index: usize, status: u16, answer: &Value, expected: &str) {
     let stub = Stub::new(vec![Act::answer(status, answer)]).await;
     let error = call(&stub.url(), index).await.expect_err(&format!("call {index} {answer}"));
     let name = match &error {
-        ProviderError::NotRun { retry_after, .. } => {
+        ProviderError::NotRun { .. } => "NotRun",
+        ProviderError::Throttled { retry_after, .. } => {
             assert_eq!(*retry_after, Some(Duration::from_secs(3)), "call {index} {answer}");
-            "NotRun"
+            "Throttled"
         }
         ProviderError::Unknown { .. } => "Unknown",
         ProviderError::Failed { .. } => "Failed",

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use order::{Money, PaymentId};
 use ports::{
-    Captured, ChargeLimits as _, Confirmation, Created, Lookup, PaymentStatus, Payments as _, ProviderError, Voided,
+    Captured, ChargeLimits as _, Confirmation, Created, Lookup, PaymentStatus, Payments as _, Probe as _,
+    ProviderError, Voided,
 };
 use providers::{Secret, Stripe, StripeLimits};
 use sandbox::ledger::Effect;
@@ -299,7 +300,7 @@ async fn a_throttled_call_surely_did_not_run_and_says_when_to_come_back() {
     let rule = json!({ "operation": "capture", "fault": "throttle_429", "delay_ms": 2_500, "count": 1 });
     world.fault(rule).await;
     let answer = world.stripe.capture_payment("k", &id, usd(900)).await;
-    let Err(ProviderError::NotRun { retry_after, why }) = answer else { panic!("{answer:?}") };
+    let Err(ProviderError::Throttled { retry_after, why }) = answer else { panic!("{answer:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(3)));
     assert!(why.starts_with("429 invalid_request_error rate_limit (req_"), "{why}");
     assert_eq!(world.count(Effect::Captured), 0);
@@ -407,4 +408,21 @@ async fn an_amount_that_stripe_finds_too_small_is_an_answer_and_no_fault_of_the_
     let rand = Money::new(49, "ZAR".parse().unwrap());
     let answer = world.stripe.create_payment("rand", &payment(rand, "pm_card_visa")).await.unwrap();
     assert_eq!(answer, Created::TooSmall);
+}
+
+#[tokio::test]
+async fn a_probe_has_no_effect_and_meets_an_outage_as_any_call_does() {
+    let world = World::new().await;
+    assert_eq!(world.stripe.probe().await, Ok(()));
+    captured(&world, usd(900)).await;
+    let before = world.ledger().len();
+    assert_eq!(world.stripe.probe().await, Ok(()));
+    for fault in ["reset", "error_500", "throttle_429"] {
+        world.fault(json!({ "provider": "payment", "fault": fault, "count": 1 })).await;
+        assert!(world.stripe.probe().await.is_err(), "{fault}");
+    }
+    world.fault(json!({ "provider": "payment", "fault": "hang", "count": 1 })).await;
+    assert!(is_unknown(&world.stripe.clone().with_timeout(SHORT).probe().await));
+    assert_eq!(world.stripe.probe().await, Ok(()));
+    assert_eq!(world.ledger().len(), before);
 }

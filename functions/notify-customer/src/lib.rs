@@ -6,11 +6,15 @@ use std::time::Duration;
 use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
 use lambda_queue::idempotency::{Claim, Ended};
 use lambda_queue::{Clock, Done, Failure, Record};
-use ports::{ClaimOnce, Event, LoadOrder, Mail, ProviderError, SendMail, StoreError};
+use ports::{ClaimOnce, Event, Gate, LoadOrder, Mail, ProviderError, SendMail, StoreError};
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + ClaimOnce + SendMail + Clock {}
-impl<P: LoadOrder + ClaimOnce + SendMail + Clock> Ports for P {}
+pub trait Ports: LoadOrder + ClaimOnce + Clock {}
+impl<P: LoadOrder + ClaimOnce + Clock> Ports for P {}
+
+/// Who sends its mail, behind its breaker.
+pub trait Sender: SendMail + Gate {}
+impl<P: SendMail + Gate> Sender for P {}
 
 /// The version of order events that this program reads.
 const VERSION: u32 = 1;
@@ -30,7 +34,12 @@ pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
 ///
 /// At most once: the claim `mail#<order>#<version>` goes before the mail and comes back only where the service surely
 /// did not take it. A mail whose answer was lost is never sent again.
-pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Result<Done, Failure> {
+pub async fn handle(
+    ports: &impl Ports,
+    sender: &impl Sender,
+    render: Render,
+    record: &Record,
+) -> Result<Done, Failure> {
     let event = parse(record)?;
     let Some(kind) = event.data.event else { return Ok(Done::already()) };
     let Some(order) = ports.load_order(event.data.order_id).await? else {
@@ -44,6 +53,7 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
     if now_ms.saturating_add(CLAIM_AND_SEND_MS) > record.context.handler_deadline_ms {
         return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
     }
+    sender.gate().await?;
     let Some(claim) = ports.claim_once(&format!("mail#{}#{}", order.order_id, event.data.version)).await? else {
         // By another copy that is at work or has sent it; or by one that died, and then nobody sends it.
         tracing::info!(order_id = %order.order_id, event = %kind, "the mail is claimed already: not sent here");
@@ -55,7 +65,7 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
         give_back(ports, &claim).await?;
         return Err(Failure::Defer { until_ms: now_ms, why: "too little time left to send".to_owned() });
     }
-    match ports.send_mail(email, &mail).await {
+    match sender.send_mail(email, &mail).await {
         Ok(message_id) => {
             // The mail is out whether or not its record says so: the claim alone keeps it from going twice.
             match ports.claim_done(&claim, &message_id).await {
@@ -70,7 +80,7 @@ pub async fn handle(ports: &impl Ports, render: Render, record: &Record) -> Resu
             tracing::info!(order_id = %order.order_id, event = %kind, mail_id = message_id, "mail sent");
             Ok(Done::now(Vec::new()))
         }
-        Err(ProviderError::NotRun { retry_after, why }) => {
+        Err(ProviderError::NotRun { retry_after, why } | ProviderError::Throttled { retry_after, why }) => {
             give_back(ports, &claim).await?;
             Err(Failure::Retry { after: retry_after, why })
         }

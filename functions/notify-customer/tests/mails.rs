@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lambda_queue::idempotency::{Claim, Ended};
 use lambda_queue::{Answer, Clock, Failure, Record, RecordContext, Verdict};
 use order::{Email, Line, NewOrder, Order, OrderId};
-use ports::{ClaimOnce, LoadOrder, Mail, ProviderError, Publication, SendMail, StoreError};
+use ports::{ClaimOnce, Gate, LoadOrder, Mail, ProviderError, Publication, SendMail, StoreError};
 use serde_json::json;
 
 const NOW_MS: u64 = 1_795_426_200_000;
@@ -73,6 +73,12 @@ impl SendMail for World {
     }
 }
 
+impl Gate for World {
+    async fn gate(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 impl World {
     fn is_claimed(&self) -> bool {
         self.claimed.lock().unwrap().is_some()
@@ -114,7 +120,7 @@ async fn notify(world: &World, body: String) -> Answer {
         handler_deadline_ms: deadline_ms,
         deadline_ms: deadline_ms + 2_000,
     };
-    notify_customer::handle(world, render, &Record::new("m", body, context)).await
+    notify_customer::handle(world, world, render, &Record::new("m", body, context)).await
 }
 
 fn event() -> String {

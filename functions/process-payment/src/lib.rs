@@ -11,7 +11,7 @@ use lambda_queue::idempotency::{EffectKey, Lease};
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, OrderId, PaymentId, Step};
 use ports::{
-    CommitOrder, Due, EffectRun, Effects, LoadOrder, OpenCase, Payments, ProviderError, SendCommands, Stop, due,
+    CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, Payments, ProviderError, SendCommands, Stop, due,
     parse_command, run_effect, time_for_call,
 };
 
@@ -19,9 +19,9 @@ use ports::{
 pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock {}
 impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock> Ports for P {}
 
-/// Whom this step calls outside.
-pub trait Provider: Payments {}
-impl<P: Payments> Provider for P {}
+/// Whom this step calls outside, behind its breaker.
+pub trait Provider: Payments + Gate {}
+impl<P: Payments + Gate> Provider for P {}
 
 /// Takes one message of a payment queue.
 ///
@@ -56,7 +56,7 @@ pub async fn handle(ports: &impl Ports, payments: &impl Provider, record: &Recor
         context: &record.context,
     };
     let attempt = Attempt { ports, payments, order: order.clone(), context: &record.context };
-    run_effect(ports, order, run, async |lease, in_doubt| match message.command {
+    run_effect(ports, payments, order, run, async |lease, in_doubt| match message.command {
         Command::AuthorizePayment => authorize::run(&attempt, lease, in_doubt).await,
         Command::CapturePayment => capture::run(&attempt, lease, in_doubt).await,
         Command::VoidPayment => void::run(&attempt, lease, in_doubt).await,

@@ -1,16 +1,19 @@
 //! Sends again what orders owe that nobody moved in time. Runs on a schedule, emits whatever command each order owes.
 
+use std::collections::BTreeMap;
+
+use lambda_queue::breaker::State;
 use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
 use ports::{
-    CaseClass, CommitOrder, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, SendCommands, SetAside, StoreError, owed,
-    park, tell_opened, tried_to_park, unreadable,
+    CaseClass, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, ReadBreakers, SendCommands,
+    SetAside, StoreError, owed, park, tell_opened, tried_to_park, unreadable,
 };
 use serde::Serialize;
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + SendCommands + Clock {}
-impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + SendCommands + Clock> Ports for P {}
+pub trait Ports: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + SendCommands + Clock {}
+impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + SendCommands + Clock> Ports for P {}
 
 /// Shards of the index of open orders.
 const SHARDS: u16 = 16;
@@ -35,6 +38,8 @@ pub struct Recovered {
     pub sent: u64,
     /// Orders parked with a case.
     pub parked: u64,
+    /// Orders whose command would meet a breaker that is not closed: `due_at` is moved, no nudge is counted.
+    pub behind_breaker: u64,
     /// Rows that this program cannot read, or make sense of: put off, each with a case.
     pub set_aside: u64,
     /// Rows that had moved on, or whose command could not be sent: the next run looks again.
@@ -47,6 +52,7 @@ pub struct Recovered {
 /// dies in between sends once more.
 pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, Failure> {
     let mut done = Recovered::default();
+    let mut breakers = Breakers::default();
     // Another shard first each minute, so that a run that is cut off leaves none behind for long.
     let first = u16::try_from(ports.now_ms() / 60_000 % u64::from(SHARDS)).unwrap_or(0);
     for shard in (0..SHARDS).map(|at| (first + at) % SHARDS) {
@@ -55,7 +61,7 @@ pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, 
             tracing::warn!(shard, "out of time: the next run goes on");
             break;
         }
-        let nudges = look_through(ports, shard, now_ms, deadline_ms, &mut done).await?;
+        let nudges = look_through(ports, shard, now_ms, deadline_ms, &mut breakers, &mut done).await?;
         let asked = nudges.len() as u64;
         let sent = send(ports, nudges).await;
         done.sent += sent;
@@ -71,6 +77,7 @@ async fn look_through(
     shard: u16,
     now_ms: u64,
     deadline_ms: u64,
+    breakers: &mut Breakers,
     done: &mut Recovered,
 ) -> Result<Vec<(Order, Outgoing)>, Failure> {
     let mut nudges = Vec::new();
@@ -89,9 +96,10 @@ async fn look_through(
                 continue;
             }
             // One order's trouble is that order's: the others are recovered all the same.
-            match look(ports, &row, now_ms).await {
+            match look(ports, &row, now_ms, breakers).await {
                 Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
                 Ok(Look::Parked) => done.parked += 1,
+                Ok(Look::BehindBreaker) => done.behind_breaker += 1,
                 Ok(Look::MovedOn) => done.left += 1,
                 Ok(Look::Hopeless(class, why)) => match set_aside(ports, &row, class, &why).await {
                     Ok(()) => done.set_aside += 1,
@@ -120,13 +128,37 @@ fn out_of_time(ports: &impl Ports, deadline_ms: u64) -> bool {
 enum Look {
     Nudge(Box<Order>, Outgoing),
     Parked,
+    /// Put off.
+    BehindBreaker,
     MovedOn,
     /// Looking again a minute later would find the same.
     Hopeless(CaseClass, String),
 }
 
+/// The breakers as this run found them, each read when it is first asked for.
+#[derive(Debug, Default)]
+struct Breakers(BTreeMap<Dependency, bool>);
+
+impl Breakers {
+    /// Taken for closed if it cannot be read: a command that is sent in vain does no harm.
+    async fn is_closed(&mut self, ports: &impl Ports, dependency: Dependency) -> bool {
+        if let Some(closed) = self.0.get(&dependency) {
+            return *closed;
+        }
+        let closed = match ports.read_breaker(dependency).await {
+            Ok(row) => row.state == State::Closed,
+            Err(error) => {
+                tracing::warn!(%dependency, %error, "breaker unreadable: taken for closed");
+                true
+            }
+        };
+        self.0.insert(dependency, closed);
+        closed
+    }
+}
+
 /// The index lags: only the row says whether it is still due.
-async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64) -> Result<Look, Failure> {
+async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64, breakers: &mut Breakers) -> Result<Look, Failure> {
     let Ok(id) = row.key.parse::<OrderId>() else {
         return Ok(Look::Hopeless(CaseClass::Bug, "the row's key is no order id".to_owned()));
     };
@@ -139,6 +171,14 @@ async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64) -> Result<Look, Fai
     };
     if order.due_at.is_none_or(|due_at| due_at > now_ms) {
         return Ok(Look::MovedOn);
+    }
+    // Before anything else: what stands behind an outage is not the order's fault, and nothing sent there would move it.
+    let dependency = order.next_command().and_then(|command| Dependency::of(command.step()));
+    if let Some(dependency) = dependency
+        && !breakers.is_closed(ports, dependency).await
+    {
+        let still = ports.postpone(&order, ports.now_ms().saturating_add(FIRST_MS), order.nudges).await?;
+        return Ok(if still { Look::BehindBreaker } else { Look::MovedOn });
     }
     if tried_to_park(&order) {
         let why = format!("{MAX_NUDGES} nudges moved nothing");
@@ -164,7 +204,7 @@ async fn set_aside(ports: &impl Ports, row: &DueRow, class: CaseClass, why: &str
 
 /// Sends commands, grouped by queue, and moves the `due_at` of each that was taken. Answers how many were.
 async fn send(ports: &impl Ports, nudges: Vec<(Order, Outgoing)>) -> u64 {
-    let mut by_queue: std::collections::BTreeMap<String, Vec<(Order, Outgoing)>> = std::collections::BTreeMap::new();
+    let mut by_queue: BTreeMap<String, Vec<(Order, Outgoing)>> = BTreeMap::new();
     for (order, message) in nudges {
         by_queue.entry(message.queue.clone()).or_default().push((order, message));
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws = Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
     let (aws, invocations) = (&aws, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let invocation = invocations.next(&event.context);
@@ -34,6 +34,7 @@ async fn run(aws: &Aws, invocation: &Invocation) -> Result<Value, Error> {
         .metric("due", "Count", done.due)
         .metric("nudged", "Count", done.sent)
         .metric("parked", "Count", done.parked)
+        .metric("behind_breaker", "Count", done.behind_breaker)
         .metric("set_aside", "Count", done.set_aside)
         .metric("duration_ms", "Milliseconds", now_ms.saturating_sub(started_ms))
         .property("request_id", invocation.request_id.as_str())

@@ -5,17 +5,17 @@ use lambda_queue::idempotency::EffectKey;
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, Outcome, Reason, ReasonCode, Step};
 use ports::{
-    Carrier, CommitOrder, Due, EffectRun, Effects, LoadOrder, OpenCase, SendCommands, ShipmentAnswer, ShipmentRequest,
-    Stop, due, parse_command, run_effect, time_for_call,
+    Carrier, CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, SendCommands, ShipmentAnswer,
+    ShipmentRequest, Stop, due, parse_command, run_effect, time_for_call,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
 pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock {}
 impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock> Ports for P {}
 
-/// Whom this step calls outside.
-pub trait Provider: Carrier {}
-impl<P: Carrier> Provider for P {}
+/// Whom this step calls outside, behind its breaker.
+pub trait Provider: Carrier + Gate {}
+impl<P: Carrier + Gate> Provider for P {}
 
 /// Takes one message of a shipping queue.
 ///
@@ -42,7 +42,7 @@ pub async fn handle(ports: &impl Ports, carrier: &impl Provider, record: &Record
         context: &record.context,
     };
     let (request, cancelled) = (request(&order), order.cancel_requested);
-    run_effect(ports, order, run, async |lease, in_doubt| {
+    run_effect(ports, carrier, order, run, async |lease, in_doubt| {
         let request = request.map_err(|why| Stop::Stuck { why })?;
         if in_doubt {
             let found = carrier.look_up_shipment(request.order_id).await.map_err(Stop::still_in_doubt)?;

@@ -1,28 +1,34 @@
-//! Wires ship-order: AWS, the carrier, the batch loop, the step.
+//! Wires ship-order: AWS, the carrier behind its breaker, the batch loop, the step.
+
+use std::sync::Arc;
 
 use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, setting};
+use platform::{Aws, Guarded, setting};
+use ports::Dependency;
 use providers::{HttpCarrier, Secret};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws: &Aws = Box::leak(Box::new(
+    let shared = Arc::new(
         Aws::load(&[
             "ORDERS_TABLE",
             "IDEMPOTENCY_TABLE",
             "IDEMPOTENCY_RETENTION_DAYS",
             "ARCHIVE_RETENTION_DAYS",
             "CASES_TABLE",
+            "BREAKERS_TABLE",
             "QUEUE_URL_PREFIX",
         ])
         .await?,
-    ));
+    );
+    let aws: &Aws = Box::leak(Box::new(Arc::clone(&shared)));
     let key = aws.secret(&setting("CARRIER_SECRET_ARN")?).await?;
-    let carrier: &HttpCarrier = Box::leak(Box::new(HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(key))?));
+    let carrier = Arc::new(HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(key))?);
+    let carrier: &Guarded<_, _> = Box::leak(Box::new(Guarded::new(carrier, &shared, Dependency::Carrier)?));
     let batch = Batch::new("ship-order", aws)
         .dead_letters(setting("DLQ_URL")?)
         .lines(Lines::with_subject_as("order_id"))

@@ -1,11 +1,13 @@
-//! `make run`: places generated orders against a fresh local stack and checks every invariant.
+//! `make run`: places generated orders against a fresh local stack and checks every invariant. `make outage`: the same
+//! with a payment provider that fails for a minute.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::guard;
-use tests::run::{self, Settings};
+use tests::run::{self, Settings, outage};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings up a fresh local stack, places generated orders, waits for their ends, checks the invariants of the design and
@@ -21,6 +23,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Makes the payment provider fail for a while under steady orders and measures how the stack stands it: writes
+    /// target/outage/report.json, each figure with its bound, and exits with 1 when one is over
+    Outage(outage::Settings),
     /// Waits for the end of standard input, then stops the stack in a folder
     #[command(name = guard::SUBCOMMAND, hide = true)]
     StopWhenOrphaned {
@@ -41,15 +46,19 @@ async fn main() -> ExitCode {
 }
 
 async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Some(Command::StopWhenOrphaned { dir }) = cli.command {
-        guard::serve(&dir)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let run: Pin<Box<dyn Future<Output = anyhow::Result<bool>>>> = match &cli.command {
+        Some(Command::StopWhenOrphaned { dir }) => {
+            guard::serve(dir)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Outage(settings)) => Box::pin(outage::run(settings)),
+        None => Box::pin(run::run(&cli.settings)),
+    };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Dropped midway, a run stops what it started.
     tokio::select! {
-        held = run::run(&cli.settings) => Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        held = run => Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         _ = interrupt.recv() => {
             eprintln!("\ninterrupted: stopping what was started");
             Ok(ExitCode::from(130))

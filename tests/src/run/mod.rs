@@ -4,6 +4,7 @@ mod cpu;
 mod drive;
 mod figures;
 mod kind;
+pub mod outage;
 mod plan;
 mod progress;
 mod report;

@@ -21,6 +21,9 @@ use crate::{Clock, Failure, Ids, Random};
 
 /// How often a write is made whose answer gets lost: each one knows itself again.
 const WRITE_TRIES: u32 = 2;
+/// How long a row that is not closed is believed at most, milliseconds: whoever is kept away wants to know soon that he is
+/// not any more.
+const NOT_CLOSED_MS: u64 = 1_000;
 /// Processes of one lane overwrite each other's token: see [`Row`].
 const LANES: u64 = 8;
 
@@ -29,13 +32,14 @@ const LANES: u64 = 8;
 pub struct DistributedSettings {
     /// The table, its key `dependency` (S).
     pub table: String,
-    /// When the buckets of the last 30 s are too bad.
+    /// When the newest buckets are too bad: the last 5 s, or 10 s, and so on to 30 s, whichever hold enough calls.
     pub thresholds: Thresholds,
     /// How long it stays open. Its jitter is not used.
     pub wait: Wait,
     /// How it finds out that the dependency is back.
     pub probes: Probes,
-    /// A row that was read this recently is not read again, milliseconds.
+    /// A row that was read this recently is not read again, milliseconds. One that is not closed is looked at again after a
+    /// second, if this is longer.
     pub cache_ms: u64,
     /// Longest wait for the table, milliseconds, at least 1.
     pub store_timeout_ms: u64,
@@ -231,7 +235,7 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
     }
 
     /// The healthy path: nothing to ask, nothing to read.
-    fn closed_and_fresh(&self, now_ms: u64) -> Option<u64> {
+    pub(super) fn closed_and_fresh(&self, now_ms: u64) -> Option<u64> {
         let shared = self.lock();
         let row = shared.row.as_ref()?;
         let through = row.state == State::Closed && !shared.unreadable && self.is_fresh(&shared, now_ms);
@@ -239,7 +243,9 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
     }
 
     fn is_fresh(&self, shared: &Shared, now_ms: u64) -> bool {
-        shared.read_at_ms.is_some_and(|read_at_ms| now_ms.abs_diff(read_at_ms) < self.settings.cache_ms)
+        let closed = shared.row.as_ref().is_none_or(|row| row.state == State::Closed);
+        let cache_ms = if closed { self.settings.cache_ms } else { self.settings.cache_ms.min(NOT_CLOSED_MS) };
+        shared.read_at_ms.is_some_and(|read_at_ms| now_ms.abs_diff(read_at_ms) < cache_ms)
     }
 
     /// The row to go by: `None` lets calls through, since nothing known speaks against it.
@@ -252,7 +258,7 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
     }
 
     /// Reads the row, unless it was read just now.
-    async fn refresh(&self, now_ms: u64) {
+    pub(super) async fn refresh(&self, now_ms: u64) {
         let _turn = self.reading.lock().await;
         let adopted = {
             let shared = self.lock();

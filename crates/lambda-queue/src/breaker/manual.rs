@@ -47,6 +47,24 @@ pub enum Moved {
 const ROUNDS: u32 = 5;
 
 impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
+    /// Claims a probe apart of a breaker that is not closed, by what its row said in `epoch`: at most one in `every_ms`, over
+    /// all who probe. `Moved` says that it is the caller's to make.
+    ///
+    /// # Errors
+    /// The table's. A claim whose answer was lost knows itself again; one that is lost for good costs one probe.
+    pub async fn claim_probe(&self, epoch: u64, every_ms: u64) -> Result<Moved, StoreError> {
+        let row = self.row().await?;
+        if row.epoch != epoch || row.state == State::Closed || row.forced {
+            return Ok(Moved::Unmoved(row));
+        }
+        let token = self.token();
+        let write = self.pen(&token).claim_probe(&row, every_ms);
+        Ok(match self.write("claim a probe", write, None).await? {
+            Answer::Refused(row) if row.prober.as_deref() == Some(&token) => Moved::Moved(row),
+            answer @ (Answer::Done(_) | Answer::Refused(_)) => answer.into(),
+        })
+    }
+
     /// A probe apart succeeded that was made by what the row said in `epoch`: read it with [`Self::row`] before the probe.
     /// After enough successes in a row ([`super::Probes::Apart`]) the breaker closes. When to probe is the prober's choice: a
     /// success during the wait counts too.

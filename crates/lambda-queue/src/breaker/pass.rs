@@ -63,6 +63,35 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
         Rejected { breaker: self.name.clone(), state: row.state, forced: row.forced, until_ms }
     }
 
+    /// Whether calls are let through, without asking for one: for work of several calls, which is not to stop half-way. Ask
+    /// before it begins, and count each of its calls with [`Self::begin`]. Reads as [`Self::permit`] does, writes nothing. A
+    /// breaker whose probes are calls lets those through that could be one.
+    ///
+    /// # Errors
+    /// [`Rejected`], as from [`Self::permit`].
+    pub async fn check(&self) -> Result<(), Rejected> {
+        let now_ms = self.ports.now_ms();
+        if self.closed_and_fresh(now_ms).is_some() {
+            return Ok(());
+        }
+        self.refresh(now_ms).await;
+        let Some(row) = self.believed(self.ports.now_ms()) else { return Ok(()) };
+        match step(&row, &self.settings.probes, &self.settings.wait, now_ms) {
+            Step::Through | Step::Begin(_) | Step::Take | Step::TakeOver { .. } | Step::Close => Ok(()),
+            Step::Reject { until_ms } => {
+                let rejected = self.rejected(&row, until_ms);
+                self.observers.tell(&self.name, || Event::Rejected(rejected.clone()));
+                Err(rejected)
+            }
+        }
+    }
+
+    /// A call of work that [`Self::check`] let through: it is made whatever the breaker says by now. Its result counts if the
+    /// epoch is still the same. Reads nothing.
+    pub fn begin(&self) -> Pass<'_, S, P> {
+        Pass::through(self, self.lock().epoch(), self.ports.now_ms())
+    }
+
     /// A slot of this round that a cancelled call of this process has left.
     fn held(&self, row: &Row, now_ms: u64) -> Option<Probe> {
         if row.state != State::HalfOpen || row.forced {
@@ -203,7 +232,8 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
         if now.epoch != row.epoch || now.state != State::Closed || now.forced {
             return;
         }
-        if let Some(met) = self.settings.thresholds.met(now.counts(now_ms)) {
+        // The shortest stretch up to now that holds enough calls: what went well before would hide an outage for as long again.
+        if let Some(met) = now.newest(now_ms).find_map(|counts| self.settings.thresholds.met(counts)) {
             let opened = self.change("open", met.into(), |pen, cause| pen.open(&now, &self.settings.wait, cause)).await;
             // A failed write was told; the next failure judges again.
             opened.ok();

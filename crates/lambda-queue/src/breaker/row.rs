@@ -8,13 +8,14 @@ use crate::ports::store::{Item, StoreError, Value, number_of, text, text_of};
 
 /// Width of a bucket, milliseconds. The same for everybody who shares a row, so it is no setting.
 pub const BUCKET_MS: u64 = 5_000;
-/// Buckets that are judged together: 30 s.
+/// Most buckets that are judged together: 30 s.
 pub const BUCKETS: u64 = 6;
 
 /// The table's key.
 pub(super) const KEY: &str = "dependency";
 const LEASE: &str = "lease_";
 const BUCKET: &str = "bucket_";
+const ACT: &str = "act_";
 
 /// A dependency's breaker, as the table has it. Attributes of the item, all of them optional but the key:
 ///
@@ -35,6 +36,9 @@ const BUCKET: &str = "bucket_";
 /// | `probes_ok` | N | of these, succeeded |
 /// | `lease_<epoch>_<token>` | N | one a probe under way: when its slot comes back, UTC milliseconds |
 /// | `bucket_<epoch>_<slot>_calls`, `_failures`, `_slow` | N | counts of 5 s: `slot` is UTC milliseconds / 5,000 |
+/// | `probed_at` | N | when somebody last claimed a probe apart, UTC milliseconds |
+/// | `prober` | S | token of that claim |
+/// | `act_<epoch>` | S | the act by hand that made this epoch, for people: JSON of `at_ms`, `who`, `reason`, `state`, `forced`; the last ten |
 /// | `flush_<0..7>` | S | token of the last counts added by a process of this lane: how it knows its own write again |
 ///
 /// Attributes that a reader does not know mean nothing to it: newer versions may add some.
@@ -72,6 +76,12 @@ pub struct Row {
     pub leases: BTreeMap<(u64, String), u64>,
     /// `bucket_<epoch>_<slot>_...`: by epoch and slot.
     pub buckets: BTreeMap<(u64, u64), Counts>,
+    /// `probed_at`; 0: never.
+    pub probed_at_ms: u64,
+    /// `prober`.
+    pub(super) prober: Option<String>,
+    /// `act_<epoch>`: by epoch, as they are.
+    pub acts: BTreeMap<u64, String>,
     /// `flush_<lane>`.
     pub(super) flushes: BTreeMap<String, String>,
 }
@@ -117,6 +127,8 @@ impl Row {
             probes: number("probes")?,
             probes_left: number("probes_left")?,
             probes_ok: number("probes_ok")?,
+            probed_at_ms: number("probed_at")?,
+            prober: words("prober"),
             ..Self::default()
         };
         for name in item.keys() {
@@ -129,6 +141,8 @@ impl Row {
                     "failures" => counts.failures = value,
                     _ => counts.slow = value,
                 }
+            } else if let Some(epoch) = act_of(name) {
+                row.acts.extend(words(name).map(|act| (epoch, act)));
             } else if name.starts_with("flush_") {
                 row.flushes.extend(words(name).map(|token| (name.clone(), token)));
             }
@@ -151,6 +165,15 @@ impl Row {
         })
     }
 
+    /// The counts of the newest bucket, of the newest two, and so on to those of [`Self::counts`].
+    pub(super) fn newest(&self, now_ms: u64) -> impl Iterator<Item = Counts> {
+        let slot = now_ms / BUCKET_MS;
+        ((slot + 1).saturating_sub(BUCKETS)..=slot + 1).rev().scan(Counts::default(), |sum, slot| {
+            sum.plus(self.buckets.get(&(self.epoch, slot)).copied().unwrap_or_default());
+            Some(*sum)
+        })
+    }
+
     /// Probes of this round that are under way, or whose probers died: token and end of lease.
     pub fn probes_taken(&self) -> impl Iterator<Item = (&str, u64)> {
         let mine = self.leases.iter().filter(|((epoch, _), _)| *epoch == self.epoch);
@@ -169,6 +192,12 @@ impl Row {
         spent.map(|(epoch, token)| lease(*epoch, token))
     }
 
+    /// Attributes of acts by hand that make room for another one.
+    pub(super) fn old_acts(&self) -> impl Iterator<Item = String> {
+        let too_many = (self.acts.len() + 1).saturating_sub(MOST_ACTS);
+        self.acts.keys().take(too_many).map(|epoch| act(*epoch))
+    }
+
     /// Attributes of buckets that nobody judges any more: those of earlier epochs, and those twice as old (or as far in
     /// the future) as a window is long, since clocks differ. At most [`MOST_SWEPT`] buckets' at a time.
     pub(super) fn swept(&self, epoch: u64, now_ms: u64) -> Vec<String> {
@@ -183,6 +212,9 @@ impl Row {
 /// Buckets removed with one write, so that its expression stays under 4 KB.
 pub(super) const MOST_SWEPT: usize = 12;
 
+/// Acts by hand that stand on the row, so that it stays small.
+pub(super) const MOST_ACTS: usize = 10;
+
 /// What a bucket counts.
 pub(super) const PARTS: [&str; 3] = ["calls", "failures", "slow"];
 
@@ -194,6 +226,15 @@ pub(super) fn bucket(epoch: u64, slot: u64, part: &str) -> String {
 /// The name of a probe's attribute.
 pub(super) fn lease(epoch: u64, token: &str) -> String {
     format!("{LEASE}{epoch}_{token}")
+}
+
+/// The name of the attribute of an act by hand.
+pub(super) fn act(epoch: u64) -> String {
+    format!("{ACT}{epoch}")
+}
+
+fn act_of(name: &str) -> Option<u64> {
+    name.strip_prefix(ACT)?.parse().ok()
 }
 
 fn lease_of(name: &str) -> Option<(u64, &str)> {

@@ -207,11 +207,29 @@ impl Pen<'_> {
             .done()
     }
 
+    /// A probe apart is ours, unless another one was claimed less than `every_ms` ago. A time ahead of ours is a broken
+    /// clock's: nobody waits for it.
+    pub fn claim_probe(&self, row: &Row, every_ms: u64) -> Write {
+        let mut draft =
+            Draft::on(self.table, row).set("probed_at", number(self.now_ms)).set("prober", text(self.token));
+        let name = draft.name("probed_at");
+        let (before, after) = (number(self.now_ms.saturating_sub(every_ms)), number(self.now_ms));
+        let (before, after) = (draft.value(before), draft.value(after));
+        draft.conditions.push(format!("(attribute_not_exists({name}) OR {name} <= {before} OR {name} > {after})"));
+        draft.done()
+    }
+
     /// Somebody's word. Opened by hand, it waits the first wait.
     pub fn manual(&self, row: &Row, state: State, manual: &Manual, wait: &Wait, probes: u32) -> Write {
         let cause = Cause::Manual { who: manual.who.clone(), reason: manual.reason.clone() };
-        let draft = self
-            .turn(row, state, &cause)
+        let act = serde_json::json!({
+            "at_ms": self.now_ms, "who": manual.who, "reason": manual.reason, "state": state.name(), "forced": manual.forced,
+        });
+        let mut draft = self.turn(row, state, &cause).set(&row::act(row.epoch + 1), text(act.to_string()));
+        for old in row.old_acts() {
+            draft = draft.remove(&old);
+        }
+        let draft = draft
             .set("who", text(manual.who.as_str()))
             .set("reason", text(manual.reason.as_str()))
             .set("forced", Value::Bool(manual.forced));

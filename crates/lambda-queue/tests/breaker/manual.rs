@@ -163,3 +163,121 @@ async fn a_row_that_was_deleted_is_a_closed_breaker_again() {
     assert!(once(&breaker, Outcome::Success).await);
     assert_eq!(seen.count(|event| matches!(event, Event::Changed { to: State::Closed, here: false, .. })), 1);
 }
+
+#[tokio::test]
+async fn work_of_several_calls_asks_once_and_is_counted_call_by_call() {
+    let (store, world) = world();
+    let breaker = apart(&store, &world, 1);
+    assert!(breaker.check().await.is_ok());
+    for _ in 0..20 {
+        breaker.begin().finish(Outcome::Failure).await;
+        world.advance_ms(100);
+    }
+    world.advance_ms(1_000);
+    breaker.begin().finish(Outcome::Failure).await;
+    let opened = row(&store).await;
+    assert_eq!(opened.state, State::Open);
+    let rejected = breaker.check().await.unwrap_err();
+    assert_eq!((rejected.state, rejected.until_ms), (State::Open, world.now_ms() + 5_000));
+    // What had begun goes on, and its result is of another epoch.
+    breaker.begin().finish(Outcome::Success).await;
+    let (reads, writes) = (store.reads(), store.writes());
+    for _ in 0..100 {
+        assert!(breaker.check().await.is_err());
+    }
+    assert_eq!((store.reads(), store.writes()), (reads, writes), "a cached row, and nothing to write");
+    assert!(moved(&breaker.probe_succeeded(opened.epoch).await.unwrap()).is_some());
+    assert!(breaker.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_row_that_is_not_closed_is_looked_at_again_after_a_second_and_a_closed_one_when_the_settings_say() {
+    let (store, world) = world();
+    let settings = DistributedSettings { probes: Probes::Apart { successes: 1 }, ..DistributedSettings::new(TABLE) };
+    let breaker = breaker_with(&store, &world, DistributedSettings { cache_ms: 5_000, ..settings });
+    let other = apart(&store, &world, 1);
+    let reads_in = async |seconds: u64| {
+        let before = store.reads();
+        for _ in 0..seconds * 10 {
+            world.advance_ms(100);
+            breaker.check().await.ok();
+        }
+        store.reads() - before
+    };
+    assert_eq!(reads_in(10).await, 2);
+    other.open(&Manual::forced("ops", "stop"), None).await.unwrap();
+    reads_in(5).await;
+    assert!(breaker.check().await.is_err());
+    assert_eq!(reads_in(10).await, 10);
+}
+
+#[tokio::test]
+async fn a_probe_is_claimed_by_one_of_all_who_probe_and_not_again_too_soon() {
+    let (store, world) = world();
+    let (one, other) = (apart(&store, &world, 1), apart(&store, &world, 1));
+    assert!(moved(&one.claim_probe(0, 10_000).await.unwrap()).is_none(), "closed");
+    one.open(&Manual::new("ops", "a test"), None).await.unwrap();
+    assert!(moved(&one.claim_probe(1, 10_000).await.unwrap()).is_some());
+    assert!(moved(&other.claim_probe(1, 10_000).await.unwrap()).is_none());
+    world.advance_ms(9_999);
+    assert!(moved(&other.claim_probe(1, 10_000).await.unwrap()).is_none());
+    world.advance_ms(1);
+    assert!(moved(&other.claim_probe(0, 10_000).await.unwrap()).is_none(), "of another epoch");
+    assert!(moved(&other.claim_probe(1, 10_000).await.unwrap()).is_some());
+    one.open(&Manual::forced("ops", "stop"), None).await.unwrap();
+    world.advance_ms(10_000);
+    assert!(moved(&one.claim_probe(2, 10_000).await.unwrap()).is_none(), "forced");
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_known_again() {
+    use super::support::Fate;
+    let (store, world) = world();
+    let breaker = apart(&store, &world, 1);
+    breaker.open(&Manual::new("ops", "a test"), None).await.unwrap();
+    let next = store.writes();
+    store.plan(move |nth| if nth == next { Fate::Lost } else { Fate::Fine });
+    assert!(moved(&breaker.claim_probe(1, 10_000).await.unwrap()).is_some());
+    assert!(moved(&breaker.claim_probe(1, 10_000).await.unwrap()).is_none());
+}
+
+#[tokio::test]
+async fn acts_by_hand_stay_on_the_row_the_last_ten_of_them_whatever_follows() {
+    let (store, world) = world();
+    let breaker = apart(&store, &world, 1);
+    for nth in 0..14 {
+        breaker.open(&Manual::new(format!("ops-{nth}"), "a test"), None).await.unwrap();
+    }
+    let last = row(&store).await.epoch;
+    assert!(moved(&breaker.probe_succeeded(last).await.unwrap()).is_some());
+    let now = row(&store).await;
+    assert_eq!((now.state, now.who.as_deref()), (State::Closed, None));
+    assert_eq!(now.acts.keys().copied().collect::<Vec<u64>>(), (5..=14).collect::<Vec<u64>>());
+    let act: serde_json::Value = serde_json::from_str(&now.acts[&14]).unwrap();
+    assert_eq!(
+        act,
+        serde_json::json!({
+            "at_ms": world.now_ms(), "who": "ops-13", "reason": "a test", "state": "open", "forced": false
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_outage_after_a_busy_time_opens_as_soon_as_after_a_quiet_one() {
+    let (store, world) = world();
+    let breaker = apart(&store, &world, 1);
+    for nth in 0..500 {
+        // One in a hundred fails anyway, so this process tells of all its calls.
+        breaker.begin().finish(if nth % 100 == 0 { Outcome::Failure } else { Outcome::Success }).await;
+        world.advance_ms(50);
+    }
+    assert_eq!(row(&store).await.state, State::Closed);
+    let gone_ms = world.now_ms();
+    while row(&store).await.state == State::Closed {
+        breaker.begin().finish(Outcome::Failure).await;
+        world.advance_ms(200);
+        assert!(world.now_ms() - gone_ms < 10_000, "20 calls take four seconds, and a bucket five");
+    }
+    let cause = row(&store).await.cause.unwrap();
+    assert!(cause.ends_with("calls failed"), "{cause}");
+}

@@ -1,5 +1,6 @@
 //! The commands. One file a group: its arguments, its effect, its output.
 
+mod breaker;
 mod case;
 mod operate;
 mod operator;
@@ -37,6 +38,9 @@ enum Command {
     Queue(queue::QueueCommand),
     /// All that is known of one order, in time order: row, messages, log lines, effects, cases, operators
     Trace(trace::Trace),
+    /// Breakers: whether payment provider, carrier and mail service are called
+    #[command(subcommand)]
+    Breaker(breaker::BreakerCommand),
     /// The catalogue: products, prices, how many there are
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -55,6 +59,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Case(command) => case::run(command, cli.json).await,
         Command::Queue(command) => queue::run(command, cli.json).await,
         Command::Trace(what) => trace::run(what, cli.json).await,
+        Command::Breaker(command) => breaker::run(command, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
     }

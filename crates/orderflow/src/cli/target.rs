@@ -40,6 +40,7 @@ impl Target {
             stock_table: name("StockTable")?,
             idempotency_table: name("IdempotencyTable")?,
             cases_table: name("CasesTable")?,
+            breakers_table: name("BreakersTable")?,
             queue_url_prefix: name("QueueUrlPrefix")?,
             events_topic_arn: name("EventsTopicArn")?,
             event_bus_name: name("EventBusName")?,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 /// Every function of the stack: its package, its binary and its folder under `functions/`.
-pub const FUNCTIONS: [&str; 10] = [
+pub const FUNCTIONS: [&str; 11] = [
     "accept-order",
     "validate-order",
     "process-payment",
@@ -23,6 +23,7 @@ pub const FUNCTIONS: [&str; 10] = [
     "publish-events",
     "recover-orders",
     "triage-dead-letters",
+    "control-breakers",
 ];
 
 /// What is compiled with them: so that features of dependencies unify as they do for the whole workspace and its tests,
@@ -204,7 +205,7 @@ mod tests {
     fn a_function_that_the_template_forgot_is_refused() {
         let (short, _) = template().rsplit_once("      BuildProperties").map(|(a, b)| (a.to_owned(), b.len())).unwrap();
         let refused = point_at_bootstraps(&short, Path::new("/bundle")).unwrap_err();
-        assert!(refused.to_string().contains("triage-dead-letters"), "{refused}");
+        assert!(refused.to_string().contains("control-breakers"), "{refused}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 mod cases;
+mod control;
 mod dead_letters;
+mod outages;
 mod privacy;
 mod records;
 mod refunds;
@@ -92,6 +94,7 @@ async fn shipping_ends_the_order_and_leaves_no_message_behind() {
     // Of them six are this test's own looks at the row.
     let calls = shop.calls.load(Ordering::SeqCst) - before - 6;
     assert_eq!(calls, 16, "DynamoDB calls of a shipped order");
+    assert_eq!(shop.breaker_calls.load(Ordering::SeqCst), 2, "one read of each breaker in five seconds a process");
 }
 
 #[tokio::test(start_paused = true)]

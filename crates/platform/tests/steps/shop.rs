@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lambda_queue::batch::Invocation;
@@ -12,12 +12,12 @@ use lambda_queue::{Batch, Clock as _, Done, Failure, Queue as _, Record};
 use order::{
     Currency, Lane, Line, Money, NewOrder, Next, Order, OrderId, Outcome, PaymentId, Shipment, Step, transition,
 };
-use platform::Platform;
 use platform::memory::{Memory, dead_letters, receives};
+use platform::{Guarded, Platform};
 use ports::{
     AcceptOrder as _, Accepted, Captured, Carrier, ChargeLimits, Commit, CommitOrder as _, Confirmation, Created,
-    LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError, RefundView,
-    ShipmentAnswer, ShipmentRequest, Terms, Voided, command_message, put_off, queue_name,
+    Dependency, LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Product, ProviderError,
+    RefundView, ShipmentAnswer, ShipmentRequest, Terms, Voided, command_message, put_off, queue_name,
 };
 
 pub const LANE: Lane = Lane::Express;
@@ -62,6 +62,10 @@ pub struct Till {
     pub refund_keys: Mutex<Vec<String>>,
     /// The refunds that there are.
     pub refunds: Mutex<Vec<RefundView>>,
+    /// Whether nothing gets through to it: a call is lost before it did anything.
+    pub down: AtomicBool,
+    /// Calls that were lost so.
+    pub lost: AtomicU64,
     late: Mutex<Option<RefundView>>,
     stored: Mutex<HashMap<String, Result<String, ProviderError>>>,
 }
@@ -72,6 +76,14 @@ impl Till {
         if let Some((old, _)) = self.status.lock().unwrap().as_mut() {
             *old = status;
         }
+    }
+
+    fn reached(&self) -> Result<(), ProviderError> {
+        if self.down.load(Ordering::SeqCst) {
+            self.lost.fetch_add(1, Ordering::SeqCst);
+            return Err(ProviderError::Unknown { why: "reset".to_owned() });
+        }
+        Ok(())
     }
 
     /// A day later no key is known any more.
@@ -86,7 +98,7 @@ impl Till {
         let giving = self.giving.lock().unwrap().pop_front().unwrap_or(Giving::Done);
         // The limiter stands before everything, the keys included.
         if giving == Giving::Throttled {
-            return Err(ProviderError::NotRun { retry_after: None, why: "429".to_owned() });
+            return Err(ProviderError::Throttled { retry_after: None, why: "429".to_owned() });
         }
         if giving == Giving::Refused {
             return Err(ProviderError::Refused { why: "401".to_owned() });
@@ -138,12 +150,14 @@ impl Payments for Till {
     }
 
     async fn create_payment(&self, _: &str, payment: &NewPayment) -> Result<Created, ProviderError> {
+        self.reached()?;
         *self.status.lock().unwrap() = Some((PaymentStatus::Unconfirmed, payment.amount));
         self.note("create", PaymentStatus::Unconfirmed);
         Ok(Created::Made("pi_1".parse().unwrap()))
     }
 
     async fn confirm_payment(&self, _: &str, _: &PaymentId) -> Result<Confirmation, ProviderError> {
+        self.reached()?;
         let meanwhile = self.during_confirm.lock().unwrap().take();
         if let Some(meanwhile) = meanwhile {
             meanwhile().await;
@@ -155,11 +169,13 @@ impl Payments for Till {
     }
 
     async fn capture_payment(&self, _: &str, _: &PaymentId, amount: Money) -> Result<Captured, ProviderError> {
+        self.reached()?;
         self.note("capture", PaymentStatus::Captured);
         Ok(Captured::Captured { amount })
     }
 
     async fn cancel_payment(&self, _: &str, _: &PaymentId) -> Result<Voided, ProviderError> {
+        self.reached()?;
         self.note("cancel", PaymentStatus::Cancelled);
         Ok(Voided::Voided)
     }
@@ -172,11 +188,13 @@ impl Payments for Till {
         ordinal: usize,
         amount: Money,
     ) -> Result<String, ProviderError> {
+        self.reached()?;
         self.note("refund", PaymentStatus::Captured);
         self.give(key, ordinal, amount)
     }
 
     async fn look_up_payment(&self, _: &PaymentId) -> Result<PaymentView, ProviderError> {
+        self.reached()?;
         self.asked.lock().unwrap().push("look up");
         let (status, amount) = self.status.lock().unwrap().clone().unwrap();
         let captured_minor = if status == PaymentStatus::Captured { amount.amount_minor } else { 0 };
@@ -207,9 +225,14 @@ impl Carrier for Van {
 }
 
 pub struct Shop {
-    pub platform: std::sync::Arc<Platform<Memory>>,
-    pub till: Till,
-    pub calls: std::sync::Arc<AtomicU64>,
+    pub platform: Arc<Platform<Memory>>,
+    pub till: Arc<Till>,
+    pub payments: Guarded<Till, Memory>,
+    pub carrier: Guarded<Van, Memory>,
+    /// Calls to the tables, without those to the breakers'.
+    pub calls: Arc<AtomicU64>,
+    /// Calls to the breakers' table.
+    pub breaker_calls: Arc<AtomicU64>,
 }
 
 impl Shop {
@@ -223,18 +246,27 @@ impl Shop {
             available: PIECES,
         };
         platform.put_product(&product).await.unwrap();
-        let calls = std::sync::Arc::new(AtomicU64::new(0));
-        let counted = calls.clone();
-        platform.backend().store.set_faults(move |_| {
-            counted.fetch_add(1, Ordering::SeqCst);
+        let (calls, breaker_calls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (counted, counted_apart) = (calls.clone(), breaker_calls.clone());
+        platform.backend().store.set_faults(move |call| {
+            let of_breakers = call.items.iter().all(|(table, _)| table == "breakers");
+            (if of_breakers { &counted_apart } else { &counted }).fetch_add(1, Ordering::SeqCst);
             lambda_queue::memory::Fault::None
         });
-        Self { platform: platform.into(), till: Till::default(), calls }
+        let (platform, till) = (Arc::new(platform), Arc::new(Till::default()));
+        let payments = Guarded::new(till.clone(), &platform, Dependency::Payment).unwrap();
+        let carrier = Guarded::new(Arc::new(Van), &platform, Dependency::Carrier).unwrap();
+        Self { platform, till, payments, carrier, calls, breaker_calls }
     }
 
     /// Accepts an order of two mugs and sends its first command.
     pub async fn place(&self) -> OrderId {
-        let (tenant, customer, key) = ("acme".parse().unwrap(), "ada".parse().unwrap(), "my-key".parse().unwrap());
+        self.place_as("my-key").await
+    }
+
+    /// The same under this key.
+    pub async fn place_as(&self, key: &str) -> OrderId {
+        let (tenant, customer, key) = ("acme".parse().unwrap(), "ada".parse().unwrap(), key.parse().unwrap());
         let order_id = OrderId::derive(&tenant, &customer, &key);
         let new = NewOrder {
             order_id,
@@ -294,10 +326,10 @@ impl Shop {
     async fn handle(&self, step: Step, record: Arc<Record>) -> Result<Done, Failure> {
         let ports = &*self.platform;
         match step {
-            Step::Validate => validate_order::handle(ports, &self.till, &record).await,
-            Step::Payment => process_payment::handle(ports, &self.till, &record).await,
+            Step::Validate => validate_order::handle(ports, &*self.till, &record).await,
+            Step::Payment => process_payment::handle(ports, &self.payments, &record).await,
             Step::Stock => reserve_stock::handle(ports, &record).await,
-            Step::Shipping => ship_order::handle(ports, &Van, &record).await,
+            Step::Shipping => ship_order::handle(ports, &self.carrier, &record).await,
         }
     }
 }

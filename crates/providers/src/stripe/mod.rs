@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use order::{Money, OrderId, PaymentId};
 use ports::{
-    Captured, Confirmation, Created, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, ProviderError,
+    Captured, Confirmation, Created, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, Probe, ProviderError,
     RefundView, Terms, Voided,
 };
 use reqwest::Method;
@@ -138,6 +138,15 @@ impl Stripe {
             }
         }
         Err(unknown("more refunds than an order can have"))
+    }
+}
+
+impl Probe for Stripe {
+    /// `GET /v1/refunds?limit=1`: the cheapest list of what this key may read anyway.
+    async fn probe(&self) -> Result<(), ProviderError> {
+        let page: Page = self.get("/v1/refunds", &[("limit", "1")], self.api.deadline()).await?;
+        drop(page);
+        Ok(())
     }
 }
 

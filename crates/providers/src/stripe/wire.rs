@@ -184,8 +184,8 @@ impl Rejection {
 /// | --- | --- | --- |
 /// | 2xx that can be read | the object | |
 /// | 2xx that cannot | `Unknown` | it was done, but what? |
-/// | 429 | `NotRun` | the limiter stands before the endpoint |
-/// | 429 `lock_timeout` | `Unknown` | something else works on this payment just now: it may be our own earlier attempt, and `NotRun` would forget that one |
+/// | 429 | `Throttled` | the limiter stands before the endpoint |
+/// | 429 `lock_timeout` | `Unknown` | something else works on this payment just now: it may be our own earlier attempt, and `Throttled` would forget that one |
 /// | 409 | `Unknown` | the same, for a request with the same key |
 /// | 400 `idempotency_error` | `Unknown` | an earlier request with this key, with other parameters, did something |
 /// | 400, 402 | by request | |
