@@ -11,7 +11,9 @@ use crate::{Backend, Platform};
 impl<B: Backend> Platform<B> {
     fn case_update(&self, case_id: &CaseId, expression: &str) -> Write {
         let key = HashMap::from([("case_id".to_owned(), text(case_id.as_str()))]);
-        Write::update(&self.names.cases_table, key, expression).name("#status", "status").value(":open", text("open"))
+        Write::update(&self.names.cases_table, key, expression.to_owned())
+            .name("#status", "status")
+            .value(":open", text("open"))
     }
 
     /// Closes a case that is open and fits. One that is closed, is not there or does not fit is left alone.

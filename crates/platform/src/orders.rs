@@ -34,7 +34,8 @@ impl<B: Backend> CommitOrder for Platform<B> {
             .value(":due_at", number(due_at_ms))
             .value(":nudges", number(nudges))
             .value(":shard", number(order.order_id.shard(item::SHARDS)))
-            .value(":version", number(order.version));
+            .value(":version", number(order.version))
+            .without_item();
         match self.backend.write(update).await? {
             Written::Done(_) => Ok(true),
             Written::Refused(_) => Ok(false),
@@ -79,8 +80,8 @@ impl<B: Backend> ListOrders for Platform<B> {
             table: self.names.orders_table.clone(),
             index: Some("customer".to_owned()),
             key_condition: "#owner = :owner".to_owned(),
-            names: HashMap::from([("#owner".to_owned(), "owner".to_owned())]),
-            values: HashMap::from([(":owner".to_owned(), text(owner))]),
+            names: [("#owner", "owner")].into(),
+            values: [(":owner", text(owner))].into(),
             descending: true,
             limit: Some(limit.clamp(1, 100)),
             start,

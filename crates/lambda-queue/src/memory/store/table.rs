@@ -60,7 +60,8 @@ impl State {
 
     /// One page.
     pub fn query(&self, query: &Query) -> Result<Page, Invalid> {
-        let placeholders = Placeholders::of(&query.names, &query.values)?;
+        let placeholders =
+            Placeholders::of(query.names.iter().map(|(name, of)| (name, of.as_ref())), query.values.iter())?;
         let index = match &query.index {
             None => None,
             Some(name) => Some(
@@ -274,9 +275,11 @@ impl KeyRange {
         Ok(Self { hash: hash.ok_or_else(missed)?, rest })
     }
 
-    /// Whether a BETWEEN leaves nothing after this place.
+    /// Whether a bound that is part of the range leaves nothing after this place.
     fn ends_at(&self, place: &Key, descending: bool) -> bool {
+        let last = if descending { Comparator::GreaterOrEqual } else { Comparator::LessOrEqual };
         match (&self.rest, &place.range) {
+            (Some(Part::Compared(comparator, bound)), Some(range)) => *comparator == last && range == bound,
             (Some(Part::Between(low, high)), Some(range)) => range == if descending { low } else { high },
             (Some(Part::Between(..) | Part::Compared(..) | Part::Begins(_)) | None, _) => false,
         }
