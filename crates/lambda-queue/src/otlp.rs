@@ -37,8 +37,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::envelope::TraceParent;
 use crate::logging::Denied;
-use crate::logging::trace::Remote;
 use crate::redacted::REDACTED;
 
 /// Longest an export may take.
@@ -273,8 +273,8 @@ impl Exporter {
 
 /// Puts a span into its trace, before it starts: a child of `remote` where it continues that one, linked to the span
 /// around it; else a child of the span around it, linked to `remote`. Answers where it stands. `None` without an exporter.
-pub(crate) fn adopt(span: &Span, remote: Option<&Remote>, continues: bool) -> Option<Remote> {
-    if let Some(remote) = remote.and_then(context) {
+pub(crate) fn adopt(span: &Span, remote: Option<TraceParent>, continues: bool) -> Option<TraceParent> {
+    if let Some(remote) = remote.map(context) {
         if continues {
             let around = Span::current().context().span().span_context().clone();
             // An `Err` says that there is no exporter, or that the span is off.
@@ -288,16 +288,13 @@ pub(crate) fn adopt(span: &Span, remote: Option<&Remote>, continues: bool) -> Op
     }
     let context = span.context();
     let at = context.span().span_context().clone();
-    at.is_valid().then(|| Remote {
-        trace_id: at.trace_id().to_string(),
-        span_id: at.span_id().to_string(),
-        sampled: at.is_sampled(),
-    })
+    // An `Err` says that the span is in no trace.
+    let (trace_id, span_id) = (at.trace_id().to_bytes(), at.span_id().to_bytes());
+    TraceParent::of(u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id).into(), at.trace_flags().to_u8()).ok()
 }
 
-fn context(remote: &Remote) -> Option<SpanContext> {
-    let trace_id = TraceId::from_hex(&remote.trace_id).ok()?;
-    let span_id = SpanId::from_hex(&remote.span_id).ok()?;
-    let flags = if remote.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-    Some(SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE))
+fn context(remote: TraceParent) -> SpanContext {
+    let flags = if remote.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    let (trace_id, span_id) = (TraceId::from(remote.trace_id()), SpanId::from(remote.parent_id()));
+    SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)
 }

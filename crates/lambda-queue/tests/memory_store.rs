@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lambda_queue::memory::{Fault, Index, KeyType, MemoryStore, Operation, Projection, Table, World};
 use lambda_queue::ports::store::{
-    Item, Query, Reason, Store, StoreError, Transacted, Value, Write, Written, number, number_of, text, text_of,
+    Item, Names, Query, Reason, Store, StoreError, Transacted, Value, Write, Written, number, number_of, text, text_of,
 };
 
 const TABLE: &str = "things";
@@ -43,7 +43,7 @@ async fn put(store: &MemoryStore, id: &str, more: Item) {
 
 /// Updates the item `a` and answers the item then, or the error's text.
 async fn update(store: &MemoryStore, expression: &str, values: Item) -> Result<Item, String> {
-    let mut write = Write::update(TABLE, key("a"), expression);
+    let mut write = Write::update(TABLE, key("a"), expression.to_owned());
     for (name, value) in values {
         write = write.value(name, value);
     }
@@ -52,6 +52,27 @@ async fn update(store: &MemoryStore, expression: &str, values: Item) -> Result<I
         Ok(Written::Refused(_)) => Err("refused".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+#[tokio::test]
+async fn an_update_answers_the_item_unless_it_is_not_wanted() {
+    let store = store();
+    let update = || Write::update(TABLE, key("a"), "SET v = :v").value(":v", number(1));
+    let now = item([("id", text("a")), ("v", number(1))]);
+    assert_eq!(store.write(update()).await, Ok(Written::Done(now.clone())));
+    assert_eq!(store.write(update().without_item()).await, Ok(Written::Done(Item::new())));
+    let refused = store.write(update().when("attribute_not_exists(id)").without_item()).await;
+    assert_eq!(refused, Ok(Written::Refused(Some(now))), "the item that stands in the way is always wanted");
+}
+
+#[test]
+fn placeholders_are_equal_in_any_order_and_the_last_of_a_name_counts() {
+    let one = Names::from([("#a", "x"), ("#b", "y"), ("#a", "z")]);
+    let mut other = Names::from([("#b", "y"), ("#a", "z")]);
+    assert_eq!(one, other);
+    assert_eq!((one.len(), one.get("#a").map(AsRef::as_ref)), (2, Some("z")));
+    assert_eq!(other.insert("#a", "x"), Some("z".into()));
+    assert_ne!(one, other);
 }
 
 #[tokio::test]
@@ -244,8 +265,8 @@ fn by_owner(limit: Option<u32>, start: Option<Item>) -> Query {
         table: TABLE.to_owned(),
         index: Some("owner".to_owned()),
         key_condition: "#owner = :owner AND placed < :before".to_owned(),
-        names: [("#owner".to_owned(), "owner".to_owned())].into(),
-        values: item([(":owner", text("ada")), (":before", number(100))]),
+        names: [("#owner", "owner")].into(),
+        values: [(":owner", text("ada")), (":before", number(100))].into(),
         descending: true,
         limit,
         start,

@@ -29,7 +29,7 @@ pub(crate) fn key_of(case_id: &CaseId) -> Item {
 
 impl<B: Backend> Platform<B> {
     fn case_update(&self, case_id: &CaseId, expression: &str) -> Write {
-        let write = Write::update(&self.names.cases_table, key_of(case_id), expression);
+        let write = Write::update(&self.names.cases_table, key_of(case_id), expression.to_owned());
         write.name("#status", "status").value(":open", text(CaseStatus::Open.name()))
     }
 
@@ -158,13 +158,13 @@ impl<B: Backend + Objects> ReadCases for Platform<B> {
 }
 
 impl<B> Platform<B> {
-    fn index(&self, name: &str, hash: String) -> Query {
+    fn index(&self, name: &'static str, hash: String) -> Query {
         Query {
             table: self.names.cases_table.clone(),
             index: Some(name.to_owned()),
             key_condition: "#hash = :hash".to_owned(),
-            names: HashMap::from([("#hash".to_owned(), name.to_owned())]),
-            values: HashMap::from([(":hash".to_owned(), text(hash))]),
+            names: [("#hash", name)].into_iter().collect(),
+            values: [(":hash", text(hash))].into_iter().collect(),
             ..Query::default()
         }
     }

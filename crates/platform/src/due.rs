@@ -26,7 +26,7 @@ impl<B: Backend> FindDue for Platform<B> {
             table: self.names.orders_table.clone(),
             index: Some("open_shard-due_at".to_owned()),
             key_condition: "open_shard = :shard AND due_at < :before".to_owned(),
-            values: HashMap::from([(":shard".to_owned(), number(shard)), (":before".to_owned(), number(before_ms))]),
+            values: [(":shard", number(shard)), (":before", number(before_ms))].into(),
             limit: Some(limit),
             start,
             ..Query::default()
@@ -52,7 +52,8 @@ impl<B: Backend> SetAside for Platform<B> {
         let write = Write::update(&self.names.orders_table, key, "SET due_at = :due_at")
             .when("due_at = :found")
             .value(":due_at", number(due_at_ms))
-            .value(":found", number(row.due_at_ms));
+            .value(":found", number(row.due_at_ms))
+            .without_item();
         match self.backend.write(write).await? {
             Written::Done(_) => Ok(true),
             Written::Refused(_) => Ok(false),

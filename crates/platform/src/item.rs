@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lambda_queue::ports::store::{self, Write};
+use lambda_queue::ports::store::{self, Names, Values, Write};
 use order::{CustomerId, Order, OrderId, TenantId};
 use ports::StoreError;
 
@@ -57,8 +57,8 @@ pub(crate) fn put_new(table: &str, order: &Order, commit_id: &str) -> Result<Wri
 pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str) -> Result<Write, StoreError> {
     let (old, mut new) = (from_order(before)?, from_order(after)?);
     new.insert(COMMIT_ID.to_owned(), text(commit_id));
-    let mut names = HashMap::from([("#version".to_owned(), "version".to_owned())]);
-    let mut values = HashMap::from([(":read".to_owned(), number(before.version))]);
+    let mut names = Names::from([("#version", "version")]);
+    let mut values = Values::from([(":read", number(before.version))]);
     let (mut sets, mut removes) = (Vec::new(), Vec::new());
     // When it is due may have been moved since it was read, without a new version.
     let moves = |name: &str| matches!(name, "due_at" | "nudges" | "open_shard");
@@ -77,6 +77,6 @@ pub(crate) fn update(table: &str, before: &Order, after: &Order, commit_id: &str
     if !removes.is_empty() {
         expression.push_str(&format!(" REMOVE {}", removes.join(", ")));
     }
-    let update = Write::update(table, key(after.order_id), expression).when("#version = :read");
+    let update = Write::update(table, key(after.order_id), expression).when("#version = :read").without_item();
     Ok(Write { names, values, ..update })
 }

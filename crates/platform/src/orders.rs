@@ -37,7 +37,8 @@ impl<B: Backend> CommitOrder for Platform<B> {
             .value(":nudges", number(nudges))
             .value(":shard", number(order.order_id.shard(item::SHARDS)))
             .value(":found", number(found))
-            .value(":version", number(order.version));
+            .value(":version", number(order.version))
+            .without_item();
         match self.backend.write(update).await? {
             Written::Done(_) => Ok(true),
             // This very write, whose answer was lost, or one that says the same.
@@ -86,8 +87,8 @@ impl<B: Backend> ListOrders for Platform<B> {
             table: self.names.orders_table.clone(),
             index: Some("customer".to_owned()),
             key_condition: "#owner = :owner".to_owned(),
-            names: HashMap::from([("#owner".to_owned(), "owner".to_owned())]),
-            values: HashMap::from([(":owner".to_owned(), text(owner))]),
+            names: [("#owner", "owner")].into(),
+            values: [(":owner", text(owner))].into(),
             descending: true,
             limit: Some(limit.clamp(1, 100)),
             start,

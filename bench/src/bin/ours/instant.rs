@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use lambda_queue::ports::store::{
-    Action, Item, Page, Query, Store, StoreError, Transacted, Value, Write, Written, text_of,
+    Action, Item, Page, Query, Returned, Store, StoreError, Transacted, Value, Values, Write, Written, text_of,
 };
 
 /// Which of a claim's values a record holds under which name: what a first claim sets.
@@ -23,21 +23,31 @@ const CLAIMED: [(&str, &str); 9] = [
 /// What a completion sets.
 const COMPLETED: [(&str, &str); 3] = [("status", ":completed"), ("result", ":result"), ("expires_at", ":expires_at")];
 
+/// A record: attributes by the names that the two lists above give them.
+type Kept = Vec<(&'static str, Value)>;
+
 /// The records by key.
 #[derive(Debug, Default)]
-pub(crate) struct Instant(Mutex<HashMap<String, Item>>);
+pub(crate) struct Instant(Mutex<HashMap<String, Kept>>);
 
 fn unexpected(what: &str) -> StoreError {
     StoreError::NotDone(format!("an idempotent call does not {what}"))
 }
 
 /// Moves the values to the names under which they stand.
-fn set(record: &mut Item, mut values: HashMap<String, Value>, names: &[(&str, &str)]) {
-    for (name, value) in names {
-        if let Some(value) = values.remove(*value) {
-            record.insert((*name).to_owned(), value);
+fn set(record: &mut Kept, values: Values, names: &[(&'static str, &'static str)]) {
+    for (placeholder, value) in values {
+        let Some((name, _)) = names.iter().find(|(_, known)| *known == placeholder) else { continue };
+        match record.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => record.push((name, value)),
         }
     }
+}
+
+/// The record as it is answered.
+fn item(record: &Kept) -> Item {
+    record.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 impl Store for Instant {
@@ -46,18 +56,23 @@ impl Store for Instant {
         let Some(key) = text_of(&key, "key") else { return Err(unexpected("use another key")) };
         let claims = write.condition.is_some_and(|condition| condition.starts_with("attribute_not_exists(#key)"));
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if claims {
-            if let Some(record) = records.get(key) {
-                return Ok(Written::Refused(Some(record.clone())));
-            }
-            let mut record = Item::with_capacity(CLAIMED.len() + COMPLETED.len());
-            set(&mut record, write.values, &CLAIMED);
-            records.insert(key.to_owned(), record.clone());
-            return Ok(Written::Done(record));
+        if claims && let Some(record) = records.get(key) {
+            return Ok(Written::Refused(Some(item(record))));
         }
-        let Some(record) = records.get_mut(key) else { return Ok(Written::Refused(None)) };
-        set(record, write.values, &COMPLETED);
-        Ok(Written::Done(Item::new()))
+        let record = match records.get_mut(key) {
+            Some(record) => {
+                set(record, write.values, &COMPLETED);
+                record
+            }
+            None if claims => {
+                let record = records.entry(key.to_owned()).or_default();
+                record.reserve(CLAIMED.len() + COMPLETED.len());
+                set(record, write.values, &CLAIMED);
+                record
+            }
+            None => return Ok(Written::Refused(None)),
+        };
+        Ok(Written::Done(if write.returned == Returned::New { item(record) } else { Item::new() }))
     }
 
     async fn get(&self, _: &str, _: Item, _: bool) -> Result<Option<Item>, StoreError> {

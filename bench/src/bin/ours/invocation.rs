@@ -45,7 +45,7 @@ impl Function {
     async fn place(&self, order: &Order, record: &Record) -> Answer {
         let payload = serde_json::json!({ "order_id": order.order_id, "quantity": order.quantity });
         let key = self.namespace.key_of(&[&order.order_id]).map_err(IdempotencyError::from)?;
-        let fingerprint = Fingerprint::of(&payload).map_err(IdempotencyError::from)?;
+        let fingerprint = Fingerprint::of_value(&payload).map_err(IdempotencyError::from)?;
         let lease_until_ms = record.context.deadline_ms.saturating_add(LEASE_PAST_DEADLINE_MS);
         let call = Call { key: &key, fingerprint: &fingerprint, lease_until_ms };
         let write = |_| async {

@@ -102,7 +102,7 @@ async fn batch(text: &[u8], repeat: usize, context: &Context) -> Result<Value, E
     });
     let mut answer = Vec::new();
     for _ in 0..repeat {
-        let event: Event = serde_json::from_slice(text)?;
+        let event = Event::from_slice(text)?;
         let of =
             Invocation { request_id: context.request_id.clone(), deadline_ms: context.deadline, cold_start: false };
         answer = serde_json::to_vec(&batch.run(event, of, &handler).await?)?;
@@ -124,7 +124,7 @@ async fn idempotent(
     for at in 0..repeat {
         let order_id = format!("{prefix}-{at}");
         let order = value!({ "order_id": order_id, "quantity": 2, "currency": "EUR" });
-        let (key, fingerprint) = (namespace.key_at(&order, &["/order_id"])?, Fingerprint::of(&order)?);
+        let (key, fingerprint) = (namespace.key_at(&order, &["/order_id"])?, Fingerprint::of_value(&order)?);
         let call = Call { key: &key, fingerprint: &fingerprint, lease_until_ms: context.deadline + 5_000 };
         let place = |_| {
             ran.set(ran.get() + 1);

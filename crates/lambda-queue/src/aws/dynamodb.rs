@@ -1,5 +1,6 @@
 //! DynamoDB.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -7,14 +8,16 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
 use super::errors::{read_error, store_error};
-use crate::ports::store::{Action, Item, Page, Query, Reason, Store, StoreError, Transacted, Value, Write, Written};
+use crate::ports::store::{
+    Action, Item, Names, Page, Query, Reason, Returned, Store, StoreError, Transacted, Value, Values, Write, Written,
+};
 
 /// Rounds of asking again for keys that a batch read left out.
 const BATCH_ROUNDS: u32 = 5;
@@ -33,12 +36,43 @@ fn from_sdk(item: SdkItem) -> Item {
     item.into_iter().map(|(name, value)| (name, Value::from(value))).collect()
 }
 
-fn names(names: HashMap<String, String>) -> Option<HashMap<String, String>> {
-    (!names.is_empty()).then_some(names)
+fn names(names: Names) -> Option<HashMap<String, String>> {
+    let owned = |(placeholder, attribute): (Cow<'static, str>, Cow<'static, str>)| {
+        (placeholder.into_owned(), attribute.into_owned())
+    };
+    (!names.is_empty()).then(|| names.into_iter().map(owned).collect())
 }
 
-fn values(values: Item) -> Option<SdkItem> {
-    (!values.is_empty()).then(|| to_sdk(values))
+fn values(values: Values) -> Option<SdkItem> {
+    let owned = |(placeholder, value): (Cow<'static, str>, Value)| (placeholder.into_owned(), value.into());
+    (!values.is_empty()).then(|| values.into_iter().map(owned).collect())
+}
+
+/// A request, or an item of a transaction, on the write's condition. The SDK has a type of its own for each, and no trait.
+macro_rules! on_condition {
+    ($request:expr, $write:ident) => {
+        $request
+            .table_name($write.table)
+            .set_condition_expression($write.condition.map(Cow::into_owned))
+            .set_expression_attribute_names(names($write.names))
+            .set_expression_attribute_values(values($write.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    };
+}
+
+/// Sends a write: done, refused with the item that stands there, or failed.
+macro_rules! send {
+    ($request:expr, $error:ident, $new:expr) => {
+        match $request.send().await {
+            Ok(answer) => Ok(Written::Done($new(answer))),
+            Err(error) => match error.as_service_error() {
+                Some($error::ConditionalCheckFailedException(refused)) => {
+                    Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
+                }
+                Some(_) | None => Err(store_error(&error)),
+            },
+        }
+    };
 }
 
 fn malformed(error: BuildError) -> StoreError {
@@ -94,61 +128,25 @@ impl Store for Dynamo {
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        let (names, values) = (names(write.names), values(write.values));
-        let old = ReturnValuesOnConditionCheckFailure::AllOld;
+        let returned = match write.returned {
+            Returned::New => ReturnValue::AllNew,
+            Returned::Nothing => ReturnValue::None,
+        };
         match write.action {
             Action::Put(item) => {
-                let put = self.0.put_item().table_name(write.table).set_item(Some(to_sdk(item)));
-                let put = put
-                    .set_condition_expression(write.condition)
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .return_values_on_condition_check_failure(old);
-                match put.send().await {
-                    Ok(_) => Ok(Written::Done(Item::new())),
-                    Err(error) => match error.as_service_error() {
-                        Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
-                        }
-                        Some(_) | None => Err(store_error(&error)),
-                    },
-                }
+                let put = self.0.put_item().set_item(Some(to_sdk(item)));
+                send!(on_condition!(put, write), PutItemError, |_| Item::new())
             }
             Action::Update { key, expression } => {
-                let update = self.0.update_item().table_name(write.table).set_key(Some(to_sdk(key)));
-                let update = update
-                    .update_expression(expression)
-                    .set_condition_expression(write.condition)
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .return_values(ReturnValue::AllNew)
-                    .return_values_on_condition_check_failure(old);
-                match update.send().await {
-                    Ok(answer) => Ok(Written::Done(answer.attributes.map(from_sdk).unwrap_or_default())),
-                    Err(error) => match error.as_service_error() {
-                        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
-                        }
-                        Some(_) | None => Err(store_error(&error)),
-                    },
-                }
+                let update = self.0.update_item().set_key(Some(to_sdk(key))).update_expression(expression);
+                let update = on_condition!(update.return_values(returned), write);
+                send!(update, UpdateItemError, |answer: UpdateItemOutput| {
+                    answer.attributes.map(from_sdk).unwrap_or_default()
+                })
             }
             Action::Delete(key) => {
-                let delete = self.0.delete_item().table_name(write.table).set_key(Some(to_sdk(key)));
-                let delete = delete
-                    .set_condition_expression(write.condition)
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .return_values_on_condition_check_failure(old);
-                match delete.send().await {
-                    Ok(_) => Ok(Written::Done(Item::new())),
-                    Err(error) => match error.as_service_error() {
-                        Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Written::Refused(refused.item().cloned().map(from_sdk)))
-                        }
-                        Some(_) | None => Err(store_error(&error)),
-                    },
-                }
+                let delete = self.0.delete_item().set_key(Some(to_sdk(key)));
+                send!(on_condition!(delete, write), DeleteItemError, |_| Item::new())
             }
             Action::Check(_) => Err(StoreError::NotDone("a check stands in a transaction only".to_owned())),
         }
@@ -183,51 +181,17 @@ fn reason(reason: &CancellationReason) -> Reason {
 }
 
 fn transact_item(write: Write) -> Result<TransactWriteItem, BuildError> {
-    let (names, values) = (names(write.names), values(write.values));
-    let old = ReturnValuesOnConditionCheckFailure::AllOld;
     let item = TransactWriteItem::builder();
     Ok(match write.action {
-        Action::Put(new) => item.put(
-            Put::builder()
-                .table_name(write.table)
-                .set_item(Some(to_sdk(new)))
-                .set_condition_expression(write.condition)
-                .set_expression_attribute_names(names)
-                .set_expression_attribute_values(values)
-                .return_values_on_condition_check_failure(old)
-                .build()?,
-        ),
-        Action::Update { key, expression } => item.update(
-            Update::builder()
-                .table_name(write.table)
-                .set_key(Some(to_sdk(key)))
-                .update_expression(expression)
-                .set_condition_expression(write.condition)
-                .set_expression_attribute_names(names)
-                .set_expression_attribute_values(values)
-                .return_values_on_condition_check_failure(old)
-                .build()?,
-        ),
-        Action::Delete(key) => item.delete(
-            Delete::builder()
-                .table_name(write.table)
-                .set_key(Some(to_sdk(key)))
-                .set_condition_expression(write.condition)
-                .set_expression_attribute_names(names)
-                .set_expression_attribute_values(values)
-                .return_values_on_condition_check_failure(old)
-                .build()?,
-        ),
-        Action::Check(key) => item.condition_check(
-            ConditionCheck::builder()
-                .table_name(write.table)
-                .set_key(Some(to_sdk(key)))
-                .set_condition_expression(write.condition)
-                .set_expression_attribute_names(names)
-                .set_expression_attribute_values(values)
-                .return_values_on_condition_check_failure(old)
-                .build()?,
-        ),
+        Action::Put(new) => item.put(on_condition!(Put::builder().set_item(Some(to_sdk(new))), write).build()?),
+        Action::Update { key, expression } => {
+            let update = Update::builder().set_key(Some(to_sdk(key))).update_expression(expression);
+            item.update(on_condition!(update, write).build()?)
+        }
+        Action::Delete(key) => item.delete(on_condition!(Delete::builder().set_key(Some(to_sdk(key))), write).build()?),
+        Action::Check(key) => {
+            item.condition_check(on_condition!(ConditionCheck::builder().set_key(Some(to_sdk(key))), write).build()?)
+        }
     }
     .build())
 }

@@ -82,6 +82,8 @@ where
     let mut handlers_timer = pin!(sleep_until(handlers_end));
     let mut sends_timer = pin!(sleep_until(sends_end));
     let mut closed = false;
+    // The place of a future that was ready at once serves the next one.
+    let mut spare = None;
     loop {
         let mut started = 0;
         while !closed && started < BURST && running.len() < concurrency && plan.has_next() {
@@ -91,9 +93,14 @@ where
             }
             let Some(job) = plan.next() else { break };
             started += 1;
-            let mut guard = Guard { future: Some(Box::pin((rules.begin)(job.places()))), job: Some(job) };
+            let mut place = spare.take().unwrap_or_else(|| Box::pin(None));
+            place.set(Some((rules.begin)(job.places())));
+            let mut guard = Guard { future: Some(place), job: Some(job) };
             match once(&mut guard).await {
-                Poll::Ready((job, answers)) => books.take(plan, &job, answers),
+                Poll::Ready((job, answers)) => {
+                    spare = guard.future.take();
+                    books.take(plan, &job, answers);
+                }
                 Poll::Pending => running.push(guard),
             }
         }
@@ -141,7 +148,7 @@ async fn once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 /// A handler's future that neither panics nor panics in its end: not while it runs, not as it is dropped.
 struct Guard<J, W> {
     job: Option<J>,
-    future: Option<Pin<Box<W>>>,
+    future: Option<Pin<Box<Option<W>>>>,
 }
 
 impl<J, W> Unpin for Guard<J, W> {}
@@ -150,8 +157,10 @@ impl<J, W: Future> Future for Guard<J, W> {
     type Output = (J, Result<W::Output, String>);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = self.future.as_mut() else { return Poll::Pending };
-        let answers = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        let Some(future) = self.future.as_mut().and_then(|place| place.as_mut().as_pin_mut()) else {
+            return Poll::Pending;
+        };
+        let answers = match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(answers)) => Ok(answers),
             Err(panic) => Err(panic_text(&*panic)),
@@ -163,8 +172,9 @@ impl<J, W: Future> Future for Guard<J, W> {
 
 impl<J, W> Guard<J, W> {
     fn end(&mut self) {
-        let future = self.future.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        // Empty afterwards even where the drop panics.
+        let Some(place) = self.future.as_mut() else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| place.set(None))) {
             tracing::error!(panic = panic_text(&*panic), "a handler panicked as it was dropped");
         }
     }

@@ -10,6 +10,8 @@
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage, SqsMessageAttribute};
 
+use super::quick;
+
 /// A batch of messages.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Event {
@@ -34,6 +36,8 @@ pub struct Message {
     pub sent_ms: Option<u64>,
     /// `attributes.MessageGroupId`.
     pub group: Option<String>,
+    /// `attributes.AWSTraceHeader`: X-Ray's, where whoever sent the message is traced by it.
+    pub aws_trace_header: Option<String>,
     /// `messageAttributes`, in the order in which they came.
     pub attributes: Vec<Attribute>,
 }
@@ -50,12 +54,24 @@ pub struct Attribute {
 }
 
 impl Event {
-    /// Reads the event from JSON, as [`serde::Deserialize`] does.
+    /// Reads the event from JSON, as [`serde::Deserialize`] does, and quicker.
     ///
     /// # Errors
     /// When it is no SQS event. The error names the place, never what stands there.
     pub fn from_json(json: &str) -> Result<Self, NotSqs> {
-        serde_json::from_str(json).map_err(|error| NotSqs { line: error.line(), column: error.column() })
+        quick::event(json).map_or_else(|| serde_json::from_str(json).map_err(NotSqs::at), Ok)
+    }
+
+    /// [`Event::from_json`] of bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_slice(json: &[u8]) -> Result<Self, NotSqs> {
+        match std::str::from_utf8(json) {
+            Ok(json) => Self::from_json(json),
+            // Unless it is in what is not read, it is an error, and has a place.
+            Err(_) => serde_json::from_slice(json).map_err(NotSqs::at),
+        }
     }
 }
 
@@ -67,6 +83,12 @@ pub struct NotSqs {
     pub line: usize,
     /// From 1; 0 where the place is not known.
     pub column: usize,
+}
+
+impl NotSqs {
+    fn at(error: serde_json::Error) -> Self {
+        Self { line: error.line(), column: error.column() }
+    }
 }
 
 impl From<SqsEvent> for Event {
@@ -81,6 +103,7 @@ impl From<SqsMessage> for Message {
         let mut attribute = |name: &str| message.attributes.remove(name);
         let (receive_count, sent_ms, group) =
             (attribute("ApproximateReceiveCount"), attribute("SentTimestamp"), attribute("MessageGroupId"));
+        let aws_trace_header = attribute("AWSTraceHeader");
         let mut attributes: Vec<Attribute> =
             message.message_attributes.into_iter().filter_map(|(name, value)| Attribute::of(name, value)).collect();
         attributes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -91,6 +114,7 @@ impl From<SqsMessage> for Message {
             receive_count: receive_count.and_then(|count| count.parse().ok()),
             sent_ms: sent_ms.and_then(|ms| ms.parse().ok()),
             group,
+            aws_trace_header,
             attributes,
         }
     }

@@ -44,6 +44,7 @@ mod observe;
 mod owed;
 mod plan;
 mod policy;
+mod quick;
 mod read;
 mod record;
 mod settle;

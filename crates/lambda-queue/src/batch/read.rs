@@ -103,8 +103,8 @@ impl<'de> Visitor<'de> for One<'_> {
                 Field::Body => message.body = map.next_value::<Lenient<Text>>()?.0,
                 Field::Attributes => {
                     let system = map.next_value::<Lenient<System>>()?.0.unwrap_or_default();
-                    (message.receive_count, message.sent_ms, message.group) =
-                        (system.receive_count, system.sent_ms, system.group);
+                    (message.receive_count, message.sent_ms) = (system.receive_count, system.sent_ms);
+                    (message.group, message.aws_trace_header) = (system.group, system.aws_trace_header);
                 }
                 Field::MessageAttributes => {
                     message.attributes = map.next_value::<Lenient<Attributes>>()?.0.unwrap_or_default();
@@ -225,6 +225,7 @@ struct System {
     receive_count: Option<u32>,
     sent_ms: Option<u64>,
     group: Option<String>,
+    aws_trace_header: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -233,6 +234,7 @@ enum SystemField {
     ApproximateReceiveCount,
     SentTimestamp,
     MessageGroupId,
+    AWSTraceHeader,
     #[serde(other)]
     Other,
 }
@@ -250,6 +252,7 @@ impl Kind for System {
                 }
                 SystemField::SentTimestamp => system.sent_ms = map.next_value::<Lenient<Number>>()?.0,
                 SystemField::MessageGroupId => system.group = map.next_value::<Lenient<Text>>()?.0,
+                SystemField::AWSTraceHeader => system.aws_trace_header = map.next_value::<Lenient<Text>>()?.0,
                 SystemField::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::event::{Attribute, Event, Message};
 use super::{BatchError, Invocation};
 
@@ -15,6 +17,8 @@ pub struct Record {
     pub body: String,
     /// The sender's message attributes.
     pub attributes: Vec<Attribute>,
+    /// X-Ray's header of the message, if it has one.
+    pub aws_trace_header: Option<String>,
     /// When and how it came.
     pub context: RecordContext,
 }
@@ -22,7 +26,8 @@ pub struct Record {
 impl Record {
     /// A record without attributes.
     pub fn new(message_id: impl Into<String>, body: impl Into<String>, context: RecordContext) -> Self {
-        Self { message_id: message_id.into(), body: body.into(), attributes: Vec::new(), context }
+        let (message_id, body) = (message_id.into(), body.into());
+        Self { message_id, body, attributes: Vec::new(), aws_trace_header: None, context }
     }
 
     /// The value of the attribute of this name.
@@ -65,6 +70,7 @@ pub(super) fn slots(event: Event, of: &Invocation, kept_ms: u64) -> Result<Vec<S
             message_id: message.message_id.unwrap_or_default(),
             body: message.body.unwrap_or_default(),
             attributes: message.attributes,
+            aws_trace_header: message.aws_trace_header,
             context: RecordContext {
                 receive_count: message.receive_count.unwrap_or(1),
                 // Without a time of sending the message counts as sent now: it is retried, not given up.
@@ -96,6 +102,6 @@ fn twice(event: &Event) -> Result<HashSet<usize>, BatchError> {
         let known = |(position, id): &(usize, &&str)| ids.iter().take(*position).any(|earlier| earlier == *id);
         return Ok(ids.iter().enumerate().filter(known).map(|(position, _)| position).collect());
     }
-    let mut seen = HashSet::with_capacity(ids.len());
+    let mut seen = HashSet::with_capacity_and_hasher(ids.len(), RandomState::default());
     Ok(ids.into_iter().enumerate().filter(|(_, id)| !seen.insert(*id)).map(|(position, _)| position).collect())
 }

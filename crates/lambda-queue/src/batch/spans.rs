@@ -130,7 +130,7 @@ mod with {
             correlation_id: cut(story.correlationid.as_deref()),
             causation_id: cut(story.causationid.as_deref()),
             traceparent: story.traceparent.as_deref(),
-            aws_trace_header: None,
+            aws_trace_header: record.aws_trace_header.as_deref(),
         })
     }
 

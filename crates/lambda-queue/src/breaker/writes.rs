@@ -88,9 +88,9 @@ impl Draft {
         let expression: Vec<String> = clauses.map(|(word, parts)| format!("{word} {}", parts.join(", "))).collect();
         let mut write = self.write;
         if let crate::ports::store::Action::Update { expression: empty, .. } = &mut write.action {
-            *empty = expression.join(" ");
+            *empty = expression.join(" ").into();
         }
-        write.condition = Some(self.conditions.join(" AND "));
+        write.condition = Some(self.conditions.join(" AND ").into());
         write
     }
 }

@@ -114,7 +114,7 @@ impl TraceParent {
         format!("Root=1-{time}-{unique};Parent={:016x};Sampled={}", self.parent_id, u8::from(self.is_sampled()))
     }
 
-    fn of(trace_id: u128, parent_id: u128, flags: u8) -> Result<Self, TraceError> {
+    pub(crate) fn of(trace_id: u128, parent_id: u128, flags: u8) -> Result<Self, TraceError> {
         if trace_id == 0 {
             return Err(TraceError::NoTrace);
         }

@@ -317,7 +317,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         let fits = result.len() <= self.settings.most_result_bytes;
         let kept = if fits { Kept::Whole(&result) } else { Kept::TooLarge(result.len()) };
         let expires_ms = self.leases.expires_s().saturating_mul(1_000);
-        match self.record(lease, self.leases.completion_of(lease, Some(kept), Receipt::Stands)).await {
+        match self.record(lease, || self.leases.completion_of(lease, Some(kept), Receipt::Stands)).await {
             Ok(Ended::Done) => {}
             Ok(Ended::LeaseLost) => return Err(IdempotencyError::LeaseLost),
             Err(error) => return Err(in_doubt(lease, capability.settle_ms, format!("it ran, but {error}"))),
@@ -332,9 +332,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
     }
 
     /// The effect stands: a busy table is worth another try now, else the effect would wait to be looked up.
-    async fn record(&self, lease: &Lease, write: Write) -> Result<Ended, StoreError> {
+    async fn record(&self, lease: &Lease, write: impl Fn() -> Write) -> Result<Ended, StoreError> {
         for tried in 1..RECORD_TRIES {
-            match self.leases.end(lease, write.clone()).await {
+            match self.leases.end(lease, &write).await {
                 Err(StoreError::NotDone(_) | StoreError::Unknown(_)) => pause(tried).await,
                 ended => return ended,
             }

@@ -1,6 +1,6 @@
 //! At most once: claim first, then act, never again.
 
-use crate::ports::store::{Store, StoreError, Written, number, text, text_of};
+use crate::ports::store::{Store, StoreError, Value, Values, Written, number, text, text_of};
 use crate::{Clock, Ids};
 
 use super::lease::Ended;
@@ -46,11 +46,14 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
     /// before the error is: it may stand, and its effect was not begun. Where that is not answered either, it stays, and the
     /// effect will not happen: a line of level error says so.
     pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
-        let owner = self.0.fresh_id();
-        let values = vec![(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", text(owner.as_str()))];
         let condition = "attribute_not_exists(#key) OR #status = :free";
-        let write = update(self.0.table(), record, "SET #status = :claimed, #owner = :owner", condition, values);
-        let claim = Claim { record: record.to_owned(), owner };
+        let claim = Claim { record: record.to_owned(), owner: self.0.fresh_id() };
+        let write = || {
+            let owner = text(claim.owner.as_str());
+            let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner)];
+            let set = "SET #status = :claimed, #owner = :owner";
+            update(self.0.table(), record, set, condition, values).without_item()
+        };
         let ours = match self.0.send(write).await {
             Ok(Written::Done(_)) => true,
             Ok(Written::Refused(old)) => old.is_some_and(|old| is_owner(&old, &claim.owner)),
@@ -69,28 +72,30 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
     /// Gives a claim back: the effect was refused, so it surely did not happen. Only by the claim's owner: a late copy of
     /// this write must not free the claim of whoever came next.
     pub async fn release(&self, claim: &Claim) -> Result<Ended, StoreError> {
-        self.end(claim, "SET #status = :new", FREE, Vec::new()).await
+        self.end(claim, "SET #status = :new", FREE, []).await
     }
 
     /// Keeps the receipt and begins the record's time to live.
     pub async fn done(&self, claim: &Claim, result: &str) -> Result<Ended, StoreError> {
-        let more = vec![(":result", text(result)), (":expires_at", number(self.0.expires_s()))];
-        let set = "SET #status = :new, #result = :result, #expires_at = :expires_at";
+        let more = [(":result", text(result)), (":expires_at", number(self.0.expires_s()))];
+        let set = "SET #status = :new, #result = :result, expires_at = :expires_at";
         self.end(claim, set, COMPLETED, more).await
     }
 
-    async fn end(
+    async fn end<const N: usize>(
         &self,
         claim: &Claim,
-        set: &str,
+        set: &'static str,
         status: &str,
-        more: Vec<(&str, crate::ports::store::Value)>,
+        more: [(&'static str, Value); N],
     ) -> Result<Ended, StoreError> {
-        let mut values =
-            vec![(":owner", text(claim.owner.as_str())), (":claimed", text(CLAIMED)), (":new", text(status))];
-        values.extend(more);
         let condition = "#owner = :owner AND #status = :claimed";
-        Ok(match self.0.send(update(self.0.table(), &claim.record, set, condition, values)).await? {
+        let write = || {
+            let own = [(":owner", text(claim.owner.as_str())), (":claimed", text(CLAIMED)), (":new", text(status))];
+            let values: Values = own.into_iter().chain(more.iter().cloned()).collect();
+            update(self.0.table(), &claim.record, set, condition, values).without_item()
+        };
+        Ok(match self.0.send(write).await? {
             Written::Done(_) => Ended::Done,
             Written::Refused(Some(old)) if is_owner(&old, &claim.owner) && text_of(&old, "status") == Some(status) => {
                 Ended::Done

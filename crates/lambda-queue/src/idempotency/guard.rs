@@ -87,7 +87,7 @@ impl Guard {
         item.insert(self.version.clone(), number(1));
         item.insert(self.commit.clone(), text(self.commit_id.as_str()));
         let write = and(write, "attribute_not_exists(#lq_key)");
-        Ok(write.name("#lq_key", key))
+        Ok(write.name("#lq_key", key.to_owned()))
     }
 
     /// The version after `read`: refused where the row is at another. The update must not set the two attributes itself.
@@ -99,15 +99,15 @@ impl Guard {
                 item.insert(self.commit.clone(), text(self.commit_id.as_str()));
             }
             Action::Update { expression, .. } => {
-                *expression = with_set(expression, "#lq_version = :lq_next, #lq_commit = :lq_commit");
-                write.names.insert("#lq_commit".to_owned(), self.commit.clone());
-                write.values.insert(":lq_next".to_owned(), next);
-                write.values.insert(":lq_commit".to_owned(), text(self.commit_id.as_str()));
+                *expression = with_set(expression, "#lq_version = :lq_next, #lq_commit = :lq_commit").into();
+                write.names.insert("#lq_commit", self.commit.clone());
+                write.values.insert(":lq_next", next);
+                write.values.insert(":lq_commit", text(self.commit_id.as_str()));
             }
             Action::Delete(_) | Action::Check(_) => return Err(GuardError::NothingWritten),
         }
         let write = and(write, "#lq_version = :lq_read");
-        Ok(write.name("#lq_version", self.version.as_str()).value(":lq_read", number(read)))
+        Ok(write.name("#lq_version", self.version.clone()).value(":lq_read", number(read)))
     }
 
     /// What became of the write.
@@ -145,10 +145,10 @@ impl Guard {
     }
 }
 
-fn and(mut write: Write, more: &str) -> Write {
+fn and(mut write: Write, more: &'static str) -> Write {
     write.condition = Some(match write.condition {
-        Some(condition) => format!("({condition}) AND ({more})"),
-        None => more.to_owned(),
+        Some(condition) => format!("({condition}) AND ({more})").into(),
+        None => more.into(),
     });
     write
 }

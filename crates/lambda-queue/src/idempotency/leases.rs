@@ -1,6 +1,8 @@
 //! Leases over a table.
 
-use crate::ports::store::{Item, Reason, Store, StoreError, Value, Write, Written, number, number_of, text, text_of};
+use crate::ports::store::{
+    Item, Reason, Store, StoreError, Value, Values, Write, Written, number, number_of, text, text_of,
+};
 use crate::{Clock, Failure, Ids};
 
 use super::lease::{Claimed, EffectKey, EffectRecords, Ended, Lease, Receipt};
@@ -75,15 +77,16 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         Self { store, world, table, kept_ms }
     }
 
-    /// Sends a write that knows itself again; again where its answer was lost.
-    pub(super) async fn send(&self, write: Write) -> Result<Written, StoreError> {
+    /// Sends a write that knows itself again; again where its answer was lost. It is made anew for each try: a copy in store
+    /// for a try that hardly ever comes would cost more than all else here.
+    pub(super) async fn send(&self, write: impl Fn() -> Write) -> Result<Written, StoreError> {
         for _ in 1..TRIES {
-            match self.store.write(write.clone()).await {
+            match self.store.write(write()).await {
                 Err(StoreError::Unknown(why)) => tracing::debug!(why, "a record's answer was lost: sent again"),
                 answer => return answer,
             }
         }
-        self.store.write(write).await
+        self.store.write(write()).await
     }
 
     pub(super) fn table(&self) -> &'a str {
@@ -104,10 +107,20 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     }
 
     /// A write by the lease's owner; a record that is somebody else's is a lost race.
-    async fn write_owned(&self, lease: &Lease, set: &str, more: Vec<(&str, Value)>) -> Result<Lease, Failure> {
-        let mut values = vec![(":owner", text(lease.owner.as_str())), (":in_progress", text(IN_PROGRESS))];
-        values.extend(more);
-        match self.send(update(self.table, &lease.key.record, set, OWNED, values)).await? {
+    async fn write_owned<const N: usize>(
+        &self,
+        lease: &Lease,
+        set: &'static str,
+        more: [(&'static str, Value); N],
+    ) -> Result<Lease, Failure> {
+        let write = || {
+            let mut values = owned(lease);
+            for (placeholder, value) in &more {
+                values.insert(*placeholder, value.clone());
+            }
+            update(self.table, &lease.key.record, set, OWNED, values)
+        };
+        match self.send(write).await? {
             Written::Done(record) => Ok(lease_of(&lease.key, &record)),
             Written::Refused(_) => Err(Failure::again("the lease was taken over")),
         }
@@ -116,18 +129,21 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     /// Takes a record over from the owner it was read with.
     async fn take_over(&self, key: &EffectKey, old: &Item, until_ms: u64) -> Result<Option<Lease>, StoreError> {
         let owner = self.world.fresh().to_string();
-        let set = "SET #status = :in_progress, #owner = :owner, #lease_until = :until, #attempts = #attempts + :one";
-        let condition = "#owner = :old AND #status = :status AND #operation = :operation";
-        let values = vec![
-            (":in_progress", text(IN_PROGRESS)),
-            (":owner", text(owner.as_str())),
-            (":until", number(until_ms)),
-            (":one", number(1)),
-            (":old", text(text_of(old, "owner").unwrap_or_default())),
-            (":status", text(text_of(old, "status").unwrap_or_default())),
-            (":operation", text(key.operation.as_str())),
-        ];
-        Ok(match self.send(update(self.table, &key.record, set, condition, values)).await? {
+        let set = "SET #status = :in_progress, #owner = :owner, lease_until = :until, attempts = attempts + :one";
+        let condition = "#owner = :old AND #status = :status AND operation = :operation";
+        let write = || {
+            let values = [
+                (":in_progress", text(IN_PROGRESS)),
+                (":owner", text(owner.as_str())),
+                (":until", number(until_ms)),
+                (":one", number(1)),
+                (":old", text(text_of(old, "owner").unwrap_or_default())),
+                (":status", text(text_of(old, "status").unwrap_or_default())),
+                (":operation", text(key.operation.as_str())),
+            ];
+            update(self.table, &key.record, set, condition, values)
+        };
+        Ok(match self.send(write).await? {
             Written::Done(record) => Some(lease_of(key, &record)),
             Written::Refused(Some(record)) if is_owner(&record, &owner) => Some(lease_of(key, &record)),
             Written::Refused(_) => None,
@@ -143,10 +159,22 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     ) -> Result<Found, Failure> {
         let now_ms = self.world.now_ms();
         let owner = self.world.fresh().to_string();
-        let first = self.send(self.first_claim(key, &owner, lease_until_ms, now_ms, terms)).await;
+        let first = self.send(|| self.first_claim(key, &owner, lease_until_ms, now_ms, terms)).await;
         // A claim is no effect: one that may stand is taken over, or its own, when the message comes again.
         let old = match first.map_err(StoreError::repeatable)? {
-            Written::Done(record) => return Ok(Found::Claimed(Claimed::Fresh(lease_of(key, &record)), None)),
+            // All that a lease is made of was in the write: the record is not asked for.
+            Written::Done(_) => {
+                let first = Lease {
+                    key: key.clone(),
+                    owner,
+                    until_ms: lease_until_ms,
+                    attempts: 1,
+                    generation: 0,
+                    key_since_ms: Some(now_ms),
+                    note: None,
+                };
+                return Ok(Found::Claimed(Claimed::Fresh(first), None));
+            }
             Written::Refused(Some(record)) if is_owner(&record, &owner) => {
                 return Ok(Found::Claimed(Claimed::Fresh(lease_of(key, &record)), None));
             }
@@ -182,37 +210,36 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
 
     /// The claim of a record that is not there, or that its last operation has left.
     fn first_claim(&self, key: &EffectKey, owner: &str, until_ms: u64, now_ms: u64, terms: Terms<'_>) -> Write {
-        let mut values = vec![
-            (":version", number(key.version)),
-            (":operation", text(key.operation.as_str())),
-            (":in_progress", text(IN_PROGRESS)),
-            (":completed", text(COMPLETED)),
-            (":owner", text(owner)),
-            (":until", number(until_ms)),
-            (":one", number(1)),
-            (":zero", number(0)),
-            (":now", number(now_ms)),
-        ];
+        let mut values = Values::with_capacity(11);
+        values.push(":version", number(key.version));
+        values.push(":operation", text(key.operation.as_str()));
+        values.push(":in_progress", text(IN_PROGRESS));
+        values.push(":completed", text(COMPLETED));
+        values.push(":owner", text(owner));
+        values.push(":until", number(until_ms));
+        values.push(":one", number(1));
+        values.push(":zero", number(0));
+        values.push(":now", number(now_ms));
         let (set, condition);
         if let Some(fingerprint) = terms.fingerprint {
-            values.push((":fingerprint", text(fingerprint)));
-            set = "SET #operation = :operation, #status = :in_progress, #owner = :owner, #lease_until = :until, \
-                   #attempts = :one, #generation = :zero, #subject_version = :version, #key_since = :now, \
-                   #fingerprint = :fingerprint REMOVE #note, #expires_at, #result, #result_bytes";
+            values.push(":fingerprint", text(fingerprint));
+            set = "SET operation = :operation, #status = :in_progress, #owner = :owner, lease_until = :until, \
+                   attempts = :one, generation = :zero, subject_version = :version, key_since = :now, \
+                   fingerprint = :fingerprint REMOVE note, expires_at, #result, result_bytes";
         } else {
-            set = "SET #operation = :operation, #status = :in_progress, #owner = :owner, #lease_until = :until, \
-                   #attempts = :one, #generation = :zero, #subject_version = :version, #key_since = :now \
-                   REMOVE #note, #expires_at, #result, #result_bytes, #fingerprint";
+            set = "SET operation = :operation, #status = :in_progress, #owner = :owner, lease_until = :until, \
+                   attempts = :one, generation = :zero, subject_version = :version, key_since = :now \
+                   REMOVE note, expires_at, #result, result_bytes, fingerprint";
         }
         if terms.renew_expired {
-            values.push((":now_s", number(now_ms / 1_000)));
-            condition = "attribute_not_exists(#key) OR (#status = :completed AND #expires_at <= :now_s)";
+            values.push(":now_s", number(now_ms / 1_000));
+            condition = "attribute_not_exists(#key) OR (#status = :completed AND expires_at <= :now_s)";
         } else {
-            values.push((":skipped", text(SKIPPED)));
+            values.push(":skipped", text(SKIPPED));
             condition = "attribute_not_exists(#key) OR (#status IN (:completed, :skipped) \
-                         AND #operation <> :operation AND #subject_version < :version)";
+                         AND operation <> :operation AND subject_version < :version)";
         }
-        update(self.table, &key.record, set, condition, values)
+        update(self.table, &key.record, set, condition, values).without_item()
     }
 
     /// The write that completes a lease, on the condition that it is still its owner's: for the caller's own transaction.
@@ -222,28 +249,29 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     }
 
     pub(super) fn completion_of(&self, lease: &Lease, result: Option<Kept<'_>>, receipt: Receipt) -> Write {
-        let mut values = vec![
-            (":owner", text(lease.owner.as_str())),
-            (":in_progress", text(IN_PROGRESS)),
-            (":completed", text(COMPLETED)),
-        ];
-        let mut set = "SET #status = :completed".to_owned();
+        let mut values = owned(lease);
+        values.push(":completed", text(COMPLETED));
         if receipt == Receipt::Stands {
-            set.push_str(", #expires_at = :expires_at");
-            values.push((":expires_at", self.expires_at()));
+            values.push(":expires_at", self.expires_at());
         }
         match result {
-            Some(Kept::Whole(result)) => {
-                set.push_str(", #result = :result");
-                values.push((":result", text(result)));
-            }
-            Some(Kept::TooLarge(bytes)) => {
-                set.push_str(", #result_bytes = :bytes");
-                values.push((":bytes", number(bytes)));
-            }
+            Some(Kept::Whole(result)) => values.push(":result", text(result)),
+            Some(Kept::TooLarge(bytes)) => values.push(":bytes", number(bytes)),
             None => {}
         }
-        update(self.table, &lease.key.record, &set, OWNED, values)
+        let set = match (receipt, result) {
+            (Receipt::Stands, Some(Kept::Whole(_))) => {
+                "SET #status = :completed, expires_at = :expires_at, #result = :result"
+            }
+            (Receipt::Stands, Some(Kept::TooLarge(_))) => {
+                "SET #status = :completed, expires_at = :expires_at, result_bytes = :bytes"
+            }
+            (Receipt::Stands, None) => "SET #status = :completed, expires_at = :expires_at",
+            (Receipt::Pending, Some(Kept::Whole(_))) => "SET #status = :completed, #result = :result",
+            (Receipt::Pending, Some(Kept::TooLarge(_))) => "SET #status = :completed, result_bytes = :bytes",
+            (Receipt::Pending, None) => "SET #status = :completed",
+        };
+        update(self.table, &lease.key.record, set, OWNED, values).without_item()
     }
 
     /// The write that leaves an effect to a person: it stays in doubt, so that whoever resumes looks first; its attempts
@@ -254,25 +282,23 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
 
     /// The write that ends a lease now and leaves its effect in doubt.
     fn leaving_in_doubt(&self, lease: &Lease, attempts: u32) -> Write {
-        let values = vec![
-            (":owner", text(lease.owner.as_str())),
-            (":in_progress", text(IN_PROGRESS)),
-            (":now", number(self.world.now_ms())),
-            (":attempts", number(attempts)),
-        ];
-        update(self.table, &lease.key.record, "SET #lease_until = :now, #attempts = :attempts", OWNED, values)
+        let mut values = owned(lease);
+        values.push(":now", number(self.world.now_ms()));
+        values.push(":attempts", number(attempts));
+        let set = "SET lease_until = :now, attempts = :attempts";
+        update(self.table, &lease.key.record, set, OWNED, values).without_item()
     }
 
     /// The write of an effect's tombstone, refused if the effect was started: it never ran and never will. `token` is a
     /// fresh id, by which [`Leases::skipped`] knows the write again.
     pub fn skipping(&self, key: &EffectKey, token: &str) -> Write {
-        let set = "SET #operation = :operation, #status = :skipped, #owner = :owner, #lease_until = :zero, \
-                   #attempts = :zero, #generation = :zero, #subject_version = :version, #expires_at = :expires_at \
-                   REMOVE #note, #result, #result_bytes, #fingerprint, #key_since";
+        let set = "SET operation = :operation, #status = :skipped, #owner = :owner, lease_until = :zero, \
+                   attempts = :zero, generation = :zero, subject_version = :version, expires_at = :expires_at \
+                   REMOVE note, #result, result_bytes, fingerprint, key_since";
         let condition = "attribute_not_exists(#key) \
-             OR (#status IN (:completed, :skipped) AND #operation <> :operation AND #subject_version < :version) \
-             OR (#status = :free AND #operation = :operation)";
-        let values = vec![
+             OR (#status IN (:completed, :skipped) AND operation <> :operation AND subject_version < :version) \
+             OR (#status = :free AND operation = :operation)";
+        let values = [
             (":operation", text(key.operation.as_str())),
             (":version", number(key.version)),
             (":skipped", text(SKIPPED)),
@@ -282,7 +308,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
             (":zero", number(0)),
             (":expires_at", self.expires_at()),
         ];
-        update(self.table, &key.record, set, condition, values)
+        update(self.table, &key.record, set, condition, values).without_item()
     }
 
     /// Whether a refused [`Leases::skipping`] had been written before, by this very token.
@@ -307,21 +333,21 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
 
     /// Completes a lease in a write of its own.
     pub async fn complete(&self, lease: &Lease, result: Option<&str>, receipt: Receipt) -> Result<Ended, StoreError> {
-        self.end(lease, self.completion(lease, result, receipt)).await
+        self.end(lease, || self.completion(lease, result, receipt)).await
     }
 
     /// Leaves an effect to a person, in a write of its own.
     pub async fn park(&self, lease: &Lease) -> Result<Ended, StoreError> {
-        self.end(lease, self.parking(lease)).await
+        self.end(lease, || self.parking(lease)).await
     }
 
     /// Ends a lease now and leaves its effect in doubt: this attempt surely had no effect, but nobody knows of an earlier
     /// one. It is no attempt.
     pub async fn leave_in_doubt(&self, lease: &Lease) -> Result<Ended, StoreError> {
-        self.end(lease, self.leaving_in_doubt(lease, lease.attempts.saturating_sub(1))).await
+        self.end(lease, || self.leaving_in_doubt(lease, lease.attempts.saturating_sub(1))).await
     }
 
-    pub(super) async fn end(&self, lease: &Lease, write: Write) -> Result<Ended, StoreError> {
+    pub(super) async fn end(&self, lease: &Lease, write: impl Fn() -> Write) -> Result<Ended, StoreError> {
         Ok(match self.send(write).await? {
             Written::Done(_) => Ended::Done,
             Written::Refused(record) => Self::ended(lease, record.as_ref()),
@@ -331,28 +357,30 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     /// Begins the time to live of a record that was completed with [`Receipt::Pending`]. Answers whether it did: not
     /// where the record is at another operation, or gone.
     pub async fn receipt_stands(&self, key: &EffectKey) -> Result<bool, StoreError> {
-        let condition = "#status = :completed AND #operation = :operation";
-        let values = vec![
-            (":completed", text(COMPLETED)),
-            (":operation", text(key.operation.as_str())),
-            (":expires_at", self.expires_at()),
-        ];
-        let write = update(self.table, &key.record, "SET #expires_at = :expires_at", condition, values);
+        let condition = "#status = :completed AND operation = :operation";
+        let write = || {
+            let values = [
+                (":completed", text(COMPLETED)),
+                (":operation", text(key.operation.as_str())),
+                (":expires_at", self.expires_at()),
+            ];
+            update(self.table, &key.record, "SET expires_at = :expires_at", condition, values).without_item()
+        };
         Ok(matches!(self.send(write).await?, Written::Done(_)))
     }
 
     /// Deletes the record of a first attempt that surely had no effect, so that nothing is left of it. Answers whether
     /// nothing of this lease is left; a record of another owner stays as it is.
     pub async fn forget(&self, lease: &Lease) -> Result<bool, StoreError> {
-        let condition = "#owner = :owner AND #status = :in_progress AND #attempts = :one AND #generation = :zero \
-                         AND attribute_not_exists(#note)";
-        let values = vec![
-            (":owner", text(lease.owner.as_str())),
-            (":in_progress", text(IN_PROGRESS)),
-            (":one", number(1)),
-            (":zero", number(0)),
-        ];
-        Ok(match self.send(delete(self.table, &lease.key.record, condition, values)).await? {
+        let condition = "#owner = :owner AND #status = :in_progress AND attempts = :one AND generation = :zero \
+                         AND attribute_not_exists(note)";
+        let write = || {
+            let mut values = owned(lease);
+            values.push(":one", number(1));
+            values.push(":zero", number(0));
+            delete(self.table, &lease.key.record, condition, values)
+        };
+        Ok(match self.send(write).await? {
             Written::Done(_) | Written::Refused(None) => true,
             Written::Refused(Some(_)) => false,
         })
@@ -366,6 +394,14 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         };
         Ok(record.filter(done).map(|record| Stored::of(&record)))
     }
+}
+
+/// The values of [`OWNED`], with room for the few that a write adds.
+fn owned(lease: &Lease) -> Values {
+    let mut values = Values::with_capacity(6);
+    values.push(":owner", text(lease.owner.as_str()));
+    values.push(":in_progress", text(IN_PROGRESS));
+    values
 }
 
 /// What is kept of a result.
@@ -384,26 +420,26 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> EffectRecords for Leases<'_, S, W> 
     }
 
     async fn note(&self, lease: &Lease, note: &str) -> Result<Lease, Failure> {
-        self.write_owned(lease, "SET #note = :note", vec![(":note", text(note))]).await
+        self.write_owned(lease, "SET note = :note", [(":note", text(note))]).await
     }
 
     async fn raise_generation(&self, lease: &Lease) -> Result<Lease, Failure> {
         // Not an increment: a repeat of this write after a lost answer must not raise twice.
         let raised = number(lease.generation.saturating_add(1));
-        let values = vec![(":raised", raised), (":now", number(self.world.now_ms()))];
-        self.write_owned(lease, "SET #generation = :raised, #key_since = :now", values).await
+        let values = [(":raised", raised), (":now", number(self.world.now_ms()))];
+        self.write_owned(lease, "SET generation = :raised, key_since = :now", values).await
     }
 
     async fn free(&self, lease: &Lease, counts: bool) -> Result<(), Failure> {
         // Not a decrement: a repeat of this write after a lost answer must not take off twice.
         let attempts = if counts { lease.attempts } else { lease.attempts.saturating_sub(1) };
-        let values = vec![
-            (":attempts", number(attempts)),
-            (":free", text(FREE)),
-            (":owner", text(lease.owner.as_str())),
-            (":in_progress", text(IN_PROGRESS)),
-        ];
-        let write = update(self.table, &lease.key.record, "SET #status = :free, #attempts = :attempts", OWNED, values);
+        let write = || {
+            let mut values = owned(lease);
+            values.push(":attempts", number(attempts));
+            values.push(":free", text(FREE));
+            let set = "SET #status = :free, attempts = :attempts";
+            update(self.table, &lease.key.record, set, OWNED, values).without_item()
+        };
         match self.send(write).await.map_err(StoreError::repeatable)? {
             Written::Done(_) => Ok(()),
             Written::Refused(Some(record)) if is_owner(&record, &lease.owner) => Ok(()),

@@ -19,7 +19,7 @@
 
 use std::collections::HashMap;
 
-use crate::ports::store::{Item, Value, Write, number_of, text, text_of};
+use crate::ports::store::{Item, Names, Values, Write, number_of, text, text_of};
 
 use super::lease::{EffectKey, Lease};
 
@@ -29,6 +29,9 @@ pub(super) const COMPLETED: &str = "COMPLETED";
 pub(super) const SKIPPED: &str = "SKIPPED";
 pub(super) const CLAIMED: &str = "CLAIMED";
 
+/// Attributes whose names are reserved words of DynamoDB's: `key`, `owner`, `result`, `status`.
+const RESERVED: usize = 4;
+
 /// Condition of every write of a lease's owner.
 pub(super) const OWNED: &str = "#owner = :owner AND #status = :in_progress";
 
@@ -37,38 +40,41 @@ pub(super) fn key_of(record: &str) -> Item {
     HashMap::from([("key".to_owned(), text(record))])
 }
 
-/// An update of a record. `#name` stands for the attribute `name`: every attribute is written that way, as some are
-/// reserved words.
-pub(super) fn update(table: &str, record: &str, set: &str, condition: &str, values: Vec<(&str, Value)>) -> Write {
-    with(Write::update(table, key_of(record), set).when(condition), set, condition, values)
+/// An update of a record. `#name` in an expression stands for the attribute `name`: so are those written that are reserved
+/// words. The updated record is answered, unless the caller says that it is not wanted.
+pub(super) fn update(
+    table: &str,
+    record: &str,
+    set: &'static str,
+    condition: &'static str,
+    values: impl Into<Values>,
+) -> Write {
+    let write = Write::update(table, key_of(record), set).when(condition);
+    Write { names: names_in([set, condition]), values: values.into(), ..write }
 }
 
 /// A deletion of a record.
-pub(super) fn delete(table: &str, record: &str, condition: &str, values: Vec<(&str, Value)>) -> Write {
-    with(Write::delete(table, key_of(record)).when(condition), "", condition, values)
+pub(super) fn delete(table: &str, record: &str, condition: &'static str, values: impl Into<Values>) -> Write {
+    let write = Write::delete(table, key_of(record)).when(condition);
+    Write { names: names_in([condition]), values: values.into(), ..write }
 }
 
-fn with(mut write: Write, set: &str, condition: &str, values: Vec<(&str, Value)>) -> Write {
-    for part in [set, condition] {
-        // The first piece comes before any `#`.
-        for piece in part.split('#').skip(1) {
-            let end = piece.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(piece.len());
-            if let Some(attribute) = piece.get(..end)
-                && !write.names.contains_key(part_of(attribute).as_str())
-            {
-                write.names.insert(part_of(attribute), attribute.to_owned());
+/// The names that these expressions have placeholders for. They are pieces of the expressions: nothing is copied.
+fn names_in<const N: usize>(expressions: [&'static str; N]) -> Names {
+    let mut names = Names::with_capacity(RESERVED);
+    for expression in expressions {
+        let mut rest = expression;
+        while let Some(at) = rest.find('#') {
+            let (_, from) = rest.split_at(at);
+            let end = from.bytes().skip(1).position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'_'));
+            let (placeholder, behind) = from.split_at(end.map_or(from.len(), |end| end.saturating_add(1)));
+            if let Some(attribute) = placeholder.get(1..) {
+                names.insert(placeholder, attribute);
             }
+            rest = behind;
         }
     }
-    write.values = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    write
-}
-
-fn part_of(attribute: &str) -> String {
-    let mut placeholder = String::with_capacity(attribute.len().saturating_add(1));
-    placeholder.push('#');
-    placeholder.push_str(attribute);
-    placeholder
+    names
 }
 
 pub(super) fn is_owner(record: &Item, owner: &str) -> bool {

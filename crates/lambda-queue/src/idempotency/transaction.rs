@@ -110,12 +110,11 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'_, S, W> {
             Some(result) => record.insert("result".to_owned(), text(result)),
             None => record.insert("result_bytes".to_owned(), number(bytes)),
         };
-        let condition = "attribute_not_exists(#key) OR (#status = :completed AND #expires_at <= :now)";
+        let condition = "attribute_not_exists(#key) OR (#status = :completed AND expires_at <= :now)";
         Write::put(self.settings.table.as_str(), record)
             .when(condition)
             .name("#key", "key")
             .name("#status", "status")
-            .name("#expires_at", "expires_at")
             .value(":completed", text(COMPLETED))
             .value(":now", number(self.now_ms() / 1_000))
     }

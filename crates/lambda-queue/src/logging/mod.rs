@@ -52,7 +52,6 @@ mod line;
 mod settings;
 mod span;
 mod text;
-pub(crate) mod trace;
 
 pub(crate) use settings::system_ms;
 pub(crate) use span::in_invocation;

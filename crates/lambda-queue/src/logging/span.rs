@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan as _;
 
 use super::held::{Held, LetOut};
 use super::layer::{Lines, RecordFailed, Trace};
-use super::trace::Remote;
+use crate::envelope::TraceParent;
 
 pub(super) const TARGET: &str = "lambda_queue::logging::span";
 pub(super) const INVOCATION: &str = "invocation";
@@ -71,8 +71,8 @@ pub fn invocation_span(of: &InvocationIds<'_>) -> Span {
         faas.coldstart = of.cold_start,
         faas.trigger = some(of.trigger),
     );
-    let remote = of.xray_trace.and_then(Remote::xray);
-    trace(&span, remote.as_ref(), remote.as_ref().is_some_and(|remote| remote.sampled));
+    let remote = of.xray_trace.and_then(xray);
+    trace(&span, remote, remote.is_some_and(TraceParent::is_sampled));
     span
 }
 
@@ -102,11 +102,11 @@ pub fn record_span(of: &RecordIds<'_>) -> Span {
         correlation_id = of.correlation_id,
         causation_id = of.causation_id,
     );
-    let w3c = of.traceparent.and_then(Remote::traceparent);
+    let w3c = of.traceparent.and_then(|header| header.trim().parse::<TraceParent>().ok());
     let from_header = w3c.is_none();
-    let remote = w3c.or_else(|| of.aws_trace_header.and_then(Remote::xray));
-    let continues = remote.as_ref().is_some_and(|remote| remote.sampled || !from_header);
-    trace(&span, remote.as_ref(), continues);
+    let remote = w3c.or_else(|| of.aws_trace_header.and_then(xray));
+    let continues = remote.is_some_and(|remote| remote.is_sampled() || !from_header);
+    trace(&span, remote, continues);
     span
 }
 
@@ -232,15 +232,20 @@ fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// X-Ray's header, where it names a parent: Lambda's does not, where nothing above recorded the request.
+fn xray(header: &str) -> Option<TraceParent> {
+    TraceParent::from_xray(header).ok()
+}
+
 /// Notes the trace that a span belongs to. `continues`: the remote context is its parent.
 #[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "only an exported span has a parent"))]
-fn trace(span: &Span, remote: Option<&Remote>, continues: bool) {
+fn trace(span: &Span, remote: Option<TraceParent>, continues: bool) {
     #[cfg(feature = "otlp")]
     let ours = crate::otlp::adopt(span, remote, continues);
     #[cfg(not(feature = "otlp"))]
-    let ours: Option<Remote> = None;
-    let Some(trace) = ours.as_ref().or(remote) else { return };
-    let trace = Trace { trace_id: trace.trace_id.clone(), traceparent: trace.to_traceparent() };
+    let ours: Option<TraceParent> = None;
+    let Some(trace) = ours.or(remote) else { return };
+    let trace = Trace { trace_id: format!("{:032x}", trace.trace_id()), traceparent: trace.to_string() };
     span.with_subscriber(|(id, dispatch)| {
         if let Some(span) = dispatch.downcast_ref::<Registry>().and_then(|registry| registry.span(id)) {
             span.extensions_mut().replace(trace);

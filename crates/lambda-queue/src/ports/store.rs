@@ -4,6 +4,7 @@
 //!
 //! Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html>
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 
@@ -79,6 +80,107 @@ impl StoreError {
     }
 }
 
+/// Placeholders of an expression and what they stand for. A handful as a rule, so a list: most expressions are constants of
+/// the program, and then neither they nor their placeholders are copied.
+#[derive(Clone, Debug)]
+pub struct Placeholders<V>(Vec<(Cow<'static, str>, V)>);
+
+/// `ExpressionAttributeNames`: `#name` to attribute.
+pub type Names = Placeholders<Cow<'static, str>>;
+
+/// `ExpressionAttributeValues`: `:value` to value.
+pub type Values = Placeholders<Value>;
+
+impl<V> Placeholders<V> {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// None, with room for so many.
+    pub fn with_capacity(most: usize) -> Self {
+        Self(Vec::with_capacity(most))
+    }
+
+    /// The placeholder stands for this; what it stood for before is answered.
+    pub fn insert(&mut self, placeholder: impl Into<Cow<'static, str>>, of: impl Into<V>) -> Option<V> {
+        let (placeholder, of) = (placeholder.into(), of.into());
+        match self.0.iter_mut().find(|(known, _)| *known == placeholder) {
+            Some((_, old)) => Some(std::mem::replace(old, of)),
+            None => {
+                self.0.push((placeholder, of));
+                None
+            }
+        }
+    }
+
+    /// [`Placeholders::insert`] of one that is not there: nothing is looked for.
+    pub(crate) fn push(&mut self, placeholder: &'static str, of: V) {
+        self.0.push((Cow::Borrowed(placeholder), of));
+    }
+
+    /// What the placeholder stands for.
+    pub fn get(&self, placeholder: &str) -> Option<&V> {
+        self.iter().find_map(|(known, of)| (known == placeholder).then_some(of))
+    }
+
+    /// All of them, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
+        self.0.iter().map(|(placeholder, of)| (placeholder.as_ref(), of))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none: the service refuses an empty list.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<V> Default for Placeholders<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// In any order.
+impl<V: PartialEq> PartialEq for Placeholders<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(placeholder, of)| other.get(placeholder) == Some(of))
+    }
+}
+
+impl<V: Eq> Eq for Placeholders<V> {}
+
+impl<V, P: Into<Cow<'static, str>>, W: Into<V>> FromIterator<(P, W)> for Placeholders<V> {
+    fn from_iter<I: IntoIterator<Item = (P, W)>>(all: I) -> Self {
+        let all = all.into_iter();
+        let mut placeholders = Self::with_capacity(all.size_hint().0);
+        for (placeholder, of) in all {
+            placeholders.insert(placeholder, of);
+        }
+        placeholders
+    }
+}
+
+impl<V, P: Into<Cow<'static, str>>, W: Into<V>, const N: usize> From<[(P, W); N]> for Placeholders<V> {
+    fn from(all: [(P, W); N]) -> Self {
+        all.into_iter().collect()
+    }
+}
+
+impl<V> IntoIterator for Placeholders<V> {
+    type Item = (Cow<'static, str>, V);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 /// What a write does to its item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -89,7 +191,7 @@ pub enum Action {
         /// The item's key.
         key: Item,
         /// `UpdateExpression`.
-        expression: String,
+        expression: Cow<'static, str>,
     },
     /// `DeleteItem` by key.
     Delete(Item),
@@ -105,11 +207,23 @@ pub struct Write {
     /// What to do.
     pub action: Action,
     /// `ConditionExpression`.
-    pub condition: Option<String>,
-    /// `ExpressionAttributeNames`: `#name` to attribute.
-    pub names: HashMap<String, String>,
-    /// `ExpressionAttributeValues`: `:value` to value.
-    pub values: HashMap<String, Value>,
+    pub condition: Option<Cow<'static, str>>,
+    /// `ExpressionAttributeNames`.
+    pub names: Names,
+    /// `ExpressionAttributeValues`.
+    pub values: Values,
+    /// What is answered of an updated item; [`Returned::New`] unless it is said otherwise. A transaction answers nothing.
+    pub returned: Returned,
+}
+
+/// `ReturnValues` of an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Returned {
+    /// `ALL_NEW`: the item as it is now.
+    #[default]
+    New,
+    /// `NONE`: for whoever only wants to know that it is written, so that a large item is neither sent nor read.
+    Nothing,
 }
 
 impl Write {
@@ -119,7 +233,7 @@ impl Write {
     }
 
     /// Updates the item of this key.
-    pub fn update(table: impl Into<String>, key: Item, expression: impl Into<String>) -> Self {
+    pub fn update(table: impl Into<String>, key: Item, expression: impl Into<Cow<'static, str>>) -> Self {
         Self::of(table, Action::Update { key, expression: expression.into() })
     }
 
@@ -134,27 +248,35 @@ impl Write {
     }
 
     fn of(table: impl Into<String>, action: Action) -> Self {
-        Self { table: table.into(), action, condition: None, names: HashMap::new(), values: HashMap::new() }
+        let (names, values) = (Names::new(), Values::new());
+        Self { table: table.into(), action, condition: None, names, values, returned: Returned::New }
     }
 
     /// On this condition.
     #[must_use]
-    pub fn when(mut self, condition: impl Into<String>) -> Self {
+    pub fn when(mut self, condition: impl Into<Cow<'static, str>>) -> Self {
         self.condition = Some(condition.into());
         self
     }
 
     /// `#name` in the expressions stands for this attribute.
     #[must_use]
-    pub fn name(mut self, placeholder: impl Into<String>, attribute: impl Into<String>) -> Self {
-        self.names.insert(placeholder.into(), attribute.into());
+    pub fn name(mut self, placeholder: impl Into<Cow<'static, str>>, attribute: impl Into<Cow<'static, str>>) -> Self {
+        self.names.insert(placeholder, attribute);
         self
     }
 
     /// `:value` in the expressions stands for this.
     #[must_use]
-    pub fn value(mut self, placeholder: impl Into<String>, value: Value) -> Self {
-        self.values.insert(placeholder.into(), value);
+    pub fn value(mut self, placeholder: impl Into<Cow<'static, str>>, value: Value) -> Self {
+        self.values.insert(placeholder, value);
+        self
+    }
+
+    /// Without the updated item in the answer ([`Returned::Nothing`]).
+    #[must_use]
+    pub fn without_item(mut self) -> Self {
+        self.returned = Returned::Nothing;
         self
     }
 }
@@ -162,7 +284,8 @@ impl Write {
 /// How a write went.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Written {
-    /// It is written. Of an update, this is the item as it is now (`ALL_NEW`); of a put or a delete it is empty.
+    /// It is written. Of an update, this is the item as it is now, if that was asked for ([`Returned::New`]); of a put or a
+    /// delete it is empty.
     Done(Item),
     /// The condition failed; this is the item that stands there (`ReturnValuesOnConditionCheckFailure=ALL_OLD`), if any.
     Refused(Option<Item>),
@@ -203,9 +326,9 @@ pub struct Query {
     /// `FilterExpression`.
     pub filter: Option<String>,
     /// `ExpressionAttributeNames`.
-    pub names: HashMap<String, String>,
+    pub names: Names,
     /// `ExpressionAttributeValues`.
-    pub values: HashMap<String, Value>,
+    pub values: Values,
     /// `ScanIndexForward=false`.
     pub descending: bool,
     /// Strongly consistent: not on a global index.

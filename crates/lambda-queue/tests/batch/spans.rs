@@ -50,6 +50,29 @@ fn loud(world: &World) -> Batch<'_, World> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_without_a_traceparent_belongs_to_the_trace_of_its_x_ray_header() {
+    const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    const W3C: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let world = World::default();
+    let mut records: Vec<Value> = (0..2).map(|id| record(STANDARD, &id.to_string(), "retry", None)).collect();
+    records[1]["body"] = json!(json!({ "traceparent": W3C }).to_string());
+    for record in &mut records {
+        record["attributes"]["AWSTraceHeader"] = json!(XRAY);
+    }
+    let kept = Kept::default();
+    let dispatch = Settings::default().dispatch(Arc::new(kept.clone()));
+    let handler = |_: Arc<Record>| async {
+        tracing::info!("at work");
+        Ok(Done::now(Vec::new()))
+    };
+    loud(&world).run(event_of(&records), invocation(), handler).with_subscriber(dispatch).await.unwrap();
+    let lines = kept.0.lock().unwrap();
+    let traces: Vec<&Value> =
+        lines.iter().filter(|line| line["message"] == "at work").map(|line| &line["trace_id"]).collect();
+    assert_eq!(traces, ["5759e988bd862e3fe1be46a994272793", "0af7651916cd43dd8448eb211c80319c"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_records_debug_lines_come_out_when_it_fails_and_only_then() {
     for (body, comes_out) in [
         ("done", false),

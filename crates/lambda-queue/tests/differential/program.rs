@@ -1,11 +1,9 @@
 //! One step of a program, from a seed. The domain is small, so that steps meet: three keys, a handful of attributes,
 //! every type, and every operator and function of the expressions, wrong uses among them.
 
-use std::collections::HashMap;
-
 use lambda_queue::Random as _;
 use lambda_queue::memory::World;
-use lambda_queue::ports::store::{Action, Item, Query, Value, Write, number, text};
+use lambda_queue::ports::store::{Action, Item, Names, Query, Value, Values, Write, number, text};
 
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -128,7 +126,7 @@ fn item(dice: &Dice) -> Item {
 }
 
 fn write(dice: &Dice, table: &str, check: bool) -> Write {
-    let mut words = Words { dice, names: HashMap::new(), values: HashMap::new() };
+    let mut words = Words { dice, names: Names::new(), values: Values::new() };
     let write = match dice.below(6) {
         _ if check => Write::check(table, thing_key(dice)),
         0 | 1 => {
@@ -142,9 +140,9 @@ fn write(dice: &Dice, table: &str, check: bool) -> Write {
             Write::update(table, thing_key(dice), expression)
         }
     };
-    let condition = (check || dice.once_in(2)).then(|| words.condition(0));
+    let condition = (check || dice.once_in(2)).then(|| words.condition(0).into());
     if dice.once_in(60) {
-        words.values.insert(":unused".to_owned(), number(1));
+        words.values.insert(":unused", number(1));
     }
     Write { condition, names: words.names, values: words.values, ..write }
 }
@@ -152,8 +150,8 @@ fn write(dice: &Dice, table: &str, check: bool) -> Write {
 /// Writes expressions and keeps their placeholders.
 struct Words<'a> {
     dice: &'a Dice,
-    names: HashMap<String, String>,
-    values: HashMap<String, Value>,
+    names: Names,
+    values: Values,
 }
 
 impl Words<'_> {
@@ -181,7 +179,7 @@ impl Words<'_> {
             "m.#status",
         ]);
         if path.contains('#') {
-            self.names.insert("#status".to_owned(), "status".to_owned());
+            self.names.insert("#status", "status");
         }
         path.to_owned()
     }
@@ -285,7 +283,7 @@ impl Words<'_> {
 }
 
 fn row_query(dice: &Dice, table: &str) -> Query {
-    let mut words = Words { dice, names: HashMap::new(), values: HashMap::new() };
+    let mut words = Words { dice, names: Names::new(), values: Values::new() };
     let id = words.given(text(dice.of(&["a", "b", "c"])));
     let bound = |words: &mut Words<'_>| words.given(number(words.dice.of(&["0", "1", "2.5", "10"])));
     let rest = match dice.below(5) {
@@ -314,7 +312,7 @@ fn row_query(dice: &Dice, table: &str) -> Query {
 }
 
 fn thing_query(dice: &Dice, table: &str) -> Query {
-    let mut words = Words { dice, names: HashMap::new(), values: HashMap::new() };
+    let mut words = Words { dice, names: Names::new(), values: Values::new() };
     let g = words.given(text(dice.of(&["x", "y"])));
     let rest = if dice.once_in(2) {
         let bound = words.given(number(dice.of(&["1", "2"])));

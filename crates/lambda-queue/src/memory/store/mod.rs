@@ -26,7 +26,7 @@ pub use schema::{Index, KeyType, Projection, Table};
 use super::World;
 use crate::meter;
 use crate::ports::Clock as _;
-use crate::ports::store::{Action, Item, Page, Query, Reason, Store, StoreError, Transacted, Write, Written};
+use crate::ports::store::{Action, Item, Page, Query, Reason, Returned, Store, StoreError, Transacted, Write, Written};
 use faults::Hook;
 use schema::Key;
 use table::State;
@@ -288,7 +288,8 @@ impl Store for MemoryStore {
                 Outcome::Refused => Written::Refused(state.get(&prepared.key).cloned()),
                 Outcome::Stays => Written::Done(Item::new()),
                 Outcome::Becomes(item) => {
-                    let new = item.clone().filter(|_| operation == Operation::Update).unwrap_or_default();
+                    let asked = operation == Operation::Update && write.returned == Returned::New;
+                    let new = item.clone().filter(|_| asked).unwrap_or_default();
                     state.replace(&prepared.key, item, now_ms, false);
                     Written::Done(new)
                 }

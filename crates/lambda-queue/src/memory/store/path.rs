@@ -98,15 +98,20 @@ impl Path {
 /// The placeholders of a request, and which of them were used.
 #[derive(Debug)]
 pub(super) struct Placeholders<'a> {
-    names: &'a HashMap<String, String>,
+    names: HashMap<&'a str, &'a str>,
     values: HashMap<&'a str, Value>,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Placeholders<'a> {
     /// Takes them in: the values as they would be stored.
-    pub fn of(names: &'a HashMap<String, String>, values: &'a HashMap<String, Value>) -> Result<Self, Invalid> {
-        let odd = |key: &String, mark: char| {
+    pub fn of(
+        names: impl Iterator<Item = (&'a str, &'a str)>,
+        values: impl Iterator<Item = (&'a str, &'a Value)>,
+    ) -> Result<Self, Invalid> {
+        let names: HashMap<&str, &str> = names.collect();
+        let values: HashMap<&str, &Value> = values.collect();
+        let odd = |key: &str, mark: char| {
             !key.strip_prefix(mark).is_some_and(|name| {
                 !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             })
@@ -126,7 +131,7 @@ impl<'a> Placeholders<'a> {
             let value = value::stored(value.clone()).map_err(|Invalid(why)| {
                 Invalid(format!("ExpressionAttributeValues contains invalid value: {why} for key {key}"))
             })?;
-            stored.insert(key.as_str(), value);
+            stored.insert(key, value);
         }
         Ok(Self { names, values: stored, used: RefCell::new(BTreeSet::new()) })
     }
@@ -142,7 +147,7 @@ impl<'a> Placeholders<'a> {
 
     fn name(&self, tokens: &Tokens, placeholder: &str) -> Result<String, Invalid> {
         self.used.borrow_mut().insert(placeholder.to_owned());
-        self.names.get(placeholder).cloned().ok_or_else(|| {
+        self.names.get(placeholder).map(|name| (*name).to_owned()).ok_or_else(|| {
             tokens.invalid(format!(
                 "An expression attribute name used in the document path is not defined; attribute name: {placeholder}"
             ))
@@ -160,7 +165,7 @@ impl<'a> Placeholders<'a> {
             }
             Err(Invalid(format!("Value provided in {what} unused in expressions: keys: {{{}}}", unused.join(", "))))
         };
-        unused(self.names.keys().map(String::as_str).collect(), "ExpressionAttributeNames")?;
+        unused(self.names.keys().copied().collect(), "ExpressionAttributeNames")?;
         unused(self.values.keys().copied().collect(), "ExpressionAttributeValues")
     }
 

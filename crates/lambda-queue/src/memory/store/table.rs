@@ -60,7 +60,8 @@ impl State {
 
     /// One page.
     pub fn query(&self, query: &Query) -> Result<Page, Invalid> {
-        let placeholders = Placeholders::of(&query.names, &query.values)?;
+        let placeholders =
+            Placeholders::of(query.names.iter().map(|(name, of)| (name, of.as_ref())), query.values.iter())?;
         let index = match &query.index {
             None => None,
             Some(name) => Some(

@@ -56,7 +56,8 @@ impl Prepared {
                 return Err(Invalid(why.to_owned()));
             }
         }
-        let placeholders = Placeholders::of(&write.names, &write.values)?;
+        let placeholders =
+            Placeholders::of(write.names.iter().map(|(name, of)| (name, of.as_ref())), write.values.iter())?;
         let update = match &write.action {
             Action::Update { expression, .. } => Some(Update::parse(expression, &placeholders)?),
             Action::Put(_) | Action::Delete(_) | Action::Check(_) => None,
