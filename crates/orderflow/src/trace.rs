@@ -241,7 +241,7 @@ fn of_line(line: &str, logged_ms: u64) -> Option<Entry> {
         let value = text(name);
         if value.is_empty() { None } else { Some(format!("{label}{value}")) }
     };
-    let what = [named("function", ""), named("service", ""), Some(text("message")), named("verdict", "")];
+    let what = [named("function", ""), Some(text("message")), named("verdict", "")];
     let what: Vec<String> = what.into_iter().flatten().filter(|word| !word.is_empty()).collect();
     let more = [
         named("level", "").filter(|level| level != "INFO"),

@@ -81,7 +81,7 @@ fn words_of(token: &str, status_may_come: bool) -> Vec<String> {
     if bare.contains('@') {
         return stand_in("ADDRESS");
     }
-    if is_uuid(bare) {
+    if is_uuid(bare) || is_sku(bare) {
         return stand_in("ID");
     }
     // `payment#0b8e.../authorize#0`, `key=12`, `2026-11-24T01:28:05Z`: each part by itself. An id's own `_` holds it together.
@@ -129,6 +129,12 @@ fn word_of(part: &str, status_may_come: bool) -> String {
     if is_counted && !letters.is_empty() { letters.to_ascii_lowercase() } else { "ID".to_owned() }
 }
 
+/// `TEE-S-BLK`: capitals joined by `-` are somebody's number, not a word.
+fn is_sku(text: &str) -> bool {
+    let is_capital = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    text.contains('-') && text.bytes().all(is_capital) && text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -163,6 +169,8 @@ mod tests {
             (r#"invalid type: string "Ada L", expected u64"#, "invalid-type-string-TEXT-expected-u"),
             ("missing field `order_id` at line 1 column 20", "missing-field-order_id-at-line-N-column-N"),
             ("ORD0012: sold out", "ord0012-sold-out"),
+            ("no room to put TEE-S-BLK back", "no-room-to-put-ID-back"),
+            ("no room to put MUG-2 back", "no-room-to-put-ID-back"),
             ("ids 1, 2, 3, 4", "ids-N"),
             ("", ""),
             ("   ", ""),

@@ -2,6 +2,7 @@
 
 use lambda_queue::batch::Invocation;
 use lambda_queue::memory::{Fault, MemoryQueue};
+use lambda_queue::ports::store::{Item, Store as _, Write, Written, number, text};
 use lambda_queue::{Batch, Clock as _, Outgoing, Queue as _};
 use order::{Fingerprint, Step};
 use ports::{CaseClass, CaseIndex, CaseKind, CaseStatus, ReadCases as _, StoredCase};
@@ -225,4 +226,28 @@ async fn a_replayed_message_that_dies_again_opens_its_own_case() {
     let open = cases(&shop, CaseStatus::Open).await;
     assert_eq!((open.len(), open[0].seen, open[0].case.opened_at_ms), (1, 2, first.case.opened_at_ms));
     assert_eq!(open[0].case.case_id, first.case.case_id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_of_the_program_before_is_read_as_what_it_was() {
+    let shop = Shop::open().await;
+    for (case_id, fingerprint) in [("old-1", "recover/unreadable/skew"), ("old-2", "payment/payment.void/transient")] {
+        let words =
+            [("case_id", case_id), ("fingerprint", fingerprint), ("status", "open"), ("class", "skew"), ("step", "x")];
+        let mut item: Item = words.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+        item.insert("opened_at".to_owned(), number(shop.platform.now_ms()));
+        assert!(matches!(shop.platform.write(Write::put("cases", item)).await, Ok(Written::Done(_))));
+    }
+    let kinds: Vec<(String, CaseKind, u64)> = cases(&shop, CaseStatus::Open)
+        .await
+        .into_iter()
+        .map(|case| (case.case.case_id.to_string(), case.case.kind, case.seen))
+        .collect();
+    assert!(kinds.contains(&("old-1".to_owned(), CaseKind::Unreadable, 0)), "{kinds:?}");
+    assert!(kinds.contains(&("old-2".to_owned(), CaseKind::Parked, 0)), "{kinds:?}");
+    // And it can be decided.
+    let old = shop.platform.load_case(&"old-1".parse().unwrap()).await.unwrap().unwrap();
+    let by = crate::replays::by("deployed since");
+    let closed = triage_dead_letters::decide::close(&*shop.platform, &old, &by, false).await.unwrap();
+    assert_eq!(closed, triage_dead_letters::decide::Closed::Closed);
 }
