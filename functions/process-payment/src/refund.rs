@@ -39,11 +39,9 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     attempt.time_left()?;
     let key = lease.provider_key();
     let answer = attempt.payments.refund_payment(&key, &id, attempt.order_id(), ordinal, amount).await;
-    let note = match &answer {
-        Err(ProviderError::Failed { .. }) if in_doubt => Some(answered(&lease)),
-        answer if is_wrong_state(answer) => Some(refused(&lease)),
-        _ => None,
-    };
+    let failed = matches!(answer, Err(ProviderError::Failed { .. }));
+    let note =
+        is_wrong_state(&answer).then(|| refused(&lease)).or_else(|| (failed && in_doubt).then(|| answered(&lease)));
     if let Some(note) = note {
         // Without the note the same key is asked once more, and answered the same.
         if let Err(failure) = attempt.ports.note(&lease, &note).await {

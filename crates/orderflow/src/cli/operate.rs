@@ -165,7 +165,10 @@ pub(super) async fn resend_mail(mail: &ResendMail, json: bool) -> anyhow::Result
     let mail_id = match aws.send_mail(to, &rendered).await {
         Ok(mail_id) => mail_id,
         Err(
-            error @ (ProviderError::NotRun { .. } | ProviderError::Refused { .. } | ProviderError::WrongState { .. }),
+            error @ (ProviderError::NotRun { .. }
+            | ProviderError::Throttled { .. }
+            | ProviderError::Refused { .. }
+            | ProviderError::WrongState { .. }),
         ) => {
             return Err(error).context("the mail did not leave");
         }

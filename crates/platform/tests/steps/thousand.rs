@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use lambda_queue::batch::Invocation;
 use lambda_queue::memory::World;
-use lambda_queue::{Batch, Clock as _, Queue as _};
+use lambda_queue::{Batch, Clock as _, Failure, Queue as _};
 use order::{Currency, Line, Money, NewOrder, Next, Order, OrderId, Outcome, PaymentId, Price, State, transition};
 use platform::Platform;
 use platform::memory::Memory;
 use ports::{
     AcceptOrder as _, Accepted, Captured, CaseIndex, CaseStatus, ChargeLimits, Commit, CommitOrder as _, Confirmation,
-    Created, LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, ProviderError, ReadCases as _,
-    Terms, Voided, command_message,
+    Created, Gate, LoadOrder as _, Lookup, NewPayment, PaymentStatus, PaymentView, Payments, ProviderError,
+    ReadCases as _, Terms, Voided, command_message,
 };
 use triage_dead_letters::DeadLetters;
 use triage_dead_letters::replay::{Fate, Outcome as Replayed, Pace, plan, run};
@@ -30,6 +30,12 @@ struct Bank {
     holds: Mutex<BTreeMap<String, u32>>,
     /// Whether answers come through.
     heard: Mutex<bool>,
+}
+
+impl Gate for Bank {
+    async fn gate(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl ChargeLimits for Bank {
