@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use lambda_queue::breaker::Row as BreakerRow;
 use lambda_queue::{Clock, Entry, Outgoing, Queue};
 use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Order, OrderId};
-use ports::{Case, Commit, CommitOrder, DueRow, FindDue, LoadOrder, OpenCase, SendCommands, SetAside, StoreError};
+use ports::{
+    Case, Commit, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, OpenCase, ReadBreakers, SendCommands, SetAside,
+    StoreError,
+};
 use recover_orders::{Recovered, recover};
 
 const NOW_MS: u64 = 1_795_426_200_000;
@@ -73,6 +77,13 @@ impl CommitOrder for World {
     async fn postpone(&self, order: &Order, due_at_ms: u64, _: u32) -> Result<bool, StoreError> {
         let row = DueRow { key: order.order_id.to_string(), due_at_ms: order.due_at.unwrap() };
         self.set_aside(&row, due_at_ms).await
+    }
+}
+
+/// Every provider is there.
+impl ReadBreakers for World {
+    async fn read_breaker(&self, dependency: Dependency) -> Result<Arc<BreakerRow>, StoreError> {
+        Ok(Arc::new(BreakerRow::absent(dependency.name())))
     }
 }
 
