@@ -19,6 +19,7 @@ STEPS = ("validate", "payment", "stock", "shipping")
 #: What control-breakers looks after.
 MAPPINGS = [step.capitalize() + lane.capitalize() for step in STEPS for lane in LANES]
 MAPPINGS += ["Notify", "Archive", "OrdersStream"]
+MAPPINGS += [f"{queue}Dlq" for queue in ("Validate", "Payment", "Stock", "Shipping", "Notify", "Archive", "Events")]
 
 #: Port -> what it calls.
 CAPABILITIES: dict[str, set[tuple[str, str]]] = {

@@ -137,7 +137,7 @@ def test_control_breakers_knows_every_mapping_but_its_own_and_what_it_normally_i
         known = dict(pair.split("=") for pair in variables["MAPPING_IDS"].split())
         short = {"OrdersStreamMapping": "events", "NotifyMapping": "notify", "ArchiveMapping": "archive"}
         wanted = {
-            short.get(name) or mapping["EventSourceArn"].removeprefix(QUEUE): name
+            short.get(name) or mapping["EventSourceArn"].removeprefix(QUEUE).removesuffix(".fifo"): name
             for name, mapping in stack.mappings().items()
             if name != "BreakersStreamMapping"
         }

@@ -74,7 +74,7 @@ async fn a_throttled_mail_was_not_taken_and_a_malformed_one_never_will_be() {
     };
     let throttled =
         send(format!("http://127.0.0.1:{}", service(Some(answer("429 No", "TooManyRequestsException"))).await));
-    assert!(matches!(throttled.await, Err(ProviderError::NotRun { .. })));
+    assert!(matches!(throttled.await, Err(ProviderError::Throttled { .. })));
     let refused = send(format!("http://127.0.0.1:{}", service(Some(answer("400 No", "MessageRejected"))).await));
     assert!(matches!(refused.await, Err(ProviderError::Refused { .. })));
 }

@@ -49,6 +49,7 @@ async fn wire() -> Result<Wired, Error> {
         bulk: setting("BULK_MAXIMUM_CONCURRENCY")?.parse()?,
         notify: setting("NOTIFY_MAXIMUM_CONCURRENCY")?.parse()?,
         archive: setting("ARCHIVE_MAXIMUM_CONCURRENCY")?.parse()?,
+        dead_letters: setting("DLQ_MAXIMUM_CONCURRENCY")?.parse()?,
     };
     Ok(Wired {
         breakers: Breakers::new(&aws)?,

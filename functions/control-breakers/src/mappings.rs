@@ -20,6 +20,8 @@ pub struct Normals {
     pub notify: u32,
     /// Of `archive`.
     pub archive: u32,
+    /// Of each dead-letter queue, which triage drains.
+    pub dead_letters: u32,
 }
 
 /// A mapping that is looked after.
@@ -46,6 +48,8 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
             pair.split_once('=').filter(|(_, id)| !id.is_empty()).ok_or_else(|| BadMappings(pair.to_owned()))?;
         let (step, lane) = name.split_once('-').unwrap_or((name, ""));
         let dependency = match step {
+            // Whatever its step waits for: a dead letter needs no provider.
+            _ if lane == "dlq" => None,
             "payment" => Some(Dependency::Payment),
             "shipping" => Some(Dependency::Carrier),
             "notify" => Some(Dependency::Mail),
@@ -58,6 +62,9 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
             ("validate" | "payment" | "stock" | "shipping", "bulk") => Some(normals.bulk),
             ("notify", "") => Some(normals.notify),
             ("archive", "") => Some(normals.archive),
+            ("validate" | "payment" | "stock" | "shipping" | "notify" | "archive" | "events", "dlq") => {
+                Some(normals.dead_letters)
+            }
             ("events", "") => None,
             _ => return Err(BadMappings(format!("{name} is no queue of ours"))),
         };
@@ -73,11 +80,11 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
 mod tests {
     use super::*;
 
-    const NORMALS: Normals = Normals { express: 20, standard: 10, bulk: 5, notify: 7, archive: 2 };
+    const NORMALS: Normals = Normals { express: 20, standard: 10, bulk: 5, notify: 7, archive: 2, dead_letters: 3 };
 
     #[test]
     fn each_mapping_has_its_breaker_and_its_lanes_normal() {
-        let text = "payment-express=a shipping-standard=b\n  notify=c stock-bulk=d archive=e events=f";
+        let text = "payment-express=a shipping-standard=b\n  notify=c stock-bulk=d archive=e events=f payment-dlq=g";
         let all = parse(text, &NORMALS).unwrap();
         let seen: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.dependency, one.normal)).collect();
         assert_eq!(
@@ -89,14 +96,22 @@ mod tests {
                 ("d", None, Some(5)),
                 ("e", None, Some(2)),
                 ("f", None, None),
+                ("g", None, Some(3)),
             ]
         );
     }
 
     #[test]
     fn what_is_no_mapping_of_ours_is_refused_at_start() {
-        for text in ["", "payment-express", "payment-express=", "payment-slow=a", "returns-express=a", "notify-bulk=a"]
-        {
+        for text in [
+            "",
+            "payment-express",
+            "payment-express=",
+            "payment-slow=a",
+            "returns-express=a",
+            "notify-bulk=a",
+            "returns-dlq=a",
+        ] {
             assert!(parse(text, &NORMALS).is_err(), "{text}");
         }
     }

@@ -17,7 +17,7 @@ use ports::{
 };
 use proptest::prelude::*;
 
-const NORMALS: Normals = Normals { express: 20, standard: 10, bulk: 5, notify: 10, archive: 2 };
+const NORMALS: Normals = Normals { express: 20, standard: 10, bulk: 5, notify: 10, archive: 2, dead_letters: 2 };
 const NAMES: &str =
     "validate-express=v payment-express=p payment-bulk=q shipping-express=s notify=n archive=a events=e";
 
