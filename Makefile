@@ -32,7 +32,7 @@ export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
-             publish-events recover-orders triage-dead-letters
+             publish-events recover-orders triage-dead-letters reconcile-payments
 # What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
 # (ADR 8).
 LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests

@@ -97,14 +97,20 @@ def test_no_role_takes_a_managed_policy_or_a_policy_written_elsewhere(prod: Stac
 def test_only_the_service_that_needs_a_role_may_take_it(prod: Stack) -> None:
     for role, properties in prod.of_type("AWS::IAM::Role").items():
         statement, = properties["AssumeRolePolicyDocument"]["Statement"]
-        service = "scheduler.amazonaws.com" if role == "RecoverScheduleRole" else "lambda.amazonaws.com"
+        service = "scheduler.amazonaws.com" if role.endswith("ScheduleRole") else "lambda.amazonaws.com"
         assert statement["Principal"] == {"Service": service}, role
 
 
-def test_the_schedule_may_invoke_recover_orders_and_nothing_else(prod: Stack) -> None:
-    statement, = prod.statements("RecoverScheduleRole")
+@pytest.mark.parametrize(
+    ("role", "function"), [("RecoverScheduleRole", "recover-orders"), ("ReconcileScheduleRole", "reconcile-payments")]
+)
+def test_a_schedule_may_invoke_its_function_and_nothing_else(prod: Stack, role: str, function: str) -> None:
+    statement, = prod.statements(role)
     assert statement["Action"] == ["lambda:InvokeFunction"]
-    assert statement["Resource"] == ["arn:aws:lambda:eu-west-1:123456789012:function:shop-recover-orders"]
+    assert statement["Resource"] == [f"arn:aws:lambda:eu-west-1:123456789012:function:shop-{function}"]
+    schedules = prod.of_type("AWS::Scheduler::Schedule").values()
+    own = {s["Target"]["Arn"] for s in schedules if s["Target"]["RoleArn"] == prod.attribute(role, "Arn")}
+    assert own == set(statement["Resource"])
 
 
 def test_mail_goes_out_under_the_one_sender_only(prod: Stack) -> None:

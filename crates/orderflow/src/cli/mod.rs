@@ -6,6 +6,7 @@ mod operator;
 mod order;
 mod output;
 mod queue;
+mod reconcile;
 mod stack;
 mod stock;
 mod target;
@@ -37,6 +38,8 @@ enum Command {
     Queue(queue::QueueCommand),
     /// All that is known of one order, in time order: row, messages, log lines, effects, cases, operators
     Trace(trace::Trace),
+    /// Compare the payment provider's ledger with the orders, and say what to do about each difference
+    Reconcile(Box<reconcile::Reconcile>),
     /// The catalogue: products, prices, how many there are
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -55,6 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Case(command) => case::run(command, cli.json).await,
         Command::Queue(command) => queue::run(command, cli.json).await,
         Command::Trace(what) => trace::run(what, cli.json).await,
+        Command::Reconcile(what) => reconcile::run(*what, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
     }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod dead_letters;
+mod differences;
 mod privacy;
 mod records;
 mod refunds;
