@@ -47,16 +47,7 @@ pub(crate) async fn payments(
         }
     }
     for some in ours.chunks(AT_ONCE) {
-        let looks = some.iter().map(|(order_id, payment)| async move {
-            let look = async {
-                let row = reads.load_order(*order_id).await?;
-                if differences(&sieved(*order_id, payment, row.as_ref()), row.as_ref()).is_empty() {
-                    return Ok(Verdict::Even);
-                }
-                again(reads, provider, ask, *order_id, &payment.payment_id).await
-            };
-            (*order_id, look.await)
-        });
+        let looks = some.iter().map(|(order_id, payment)| payment_of(reads, provider, ask, *order_id, payment));
         judged.take(join_all(looks).await);
     }
     judged
@@ -84,25 +75,54 @@ pub(crate) async fn refunds(
     let ours: Vec<(OrderId, Vec<ListedRefund>)> =
         ours.into_iter().map(|((order_id, _), refunds)| (order_id, refunds)).collect();
     for some in ours.chunks(AT_ONCE) {
-        let looks = some.iter().map(|(order_id, refunds)| async move {
-            let look = async {
-                let row = reads.load_order(*order_id).await?;
-                let suspect = refunds.iter().find(|refund| !is_known(refund, row.as_ref()));
-                match suspect.and_then(|refund| refund.payment_id.as_ref()) {
-                    None => Ok(Verdict::Even),
-                    Some(payment_id) => again(reads, provider, ask, *order_id, payment_id).await,
-                }
-            };
-            (*order_id, look.await)
-        });
+        let looks = some.iter().map(|(order_id, refunds)| refunds_of(reads, provider, ask, *order_id, refunds));
         judged.take(join_all(looks).await);
     }
     judged
 }
 
+async fn payment_of(
+    reads: &impl Reads,
+    provider: &impl Provider,
+    ask: &Ask,
+    order_id: OrderId,
+    payment: &ListedPayment,
+) -> Look {
+    let row = reads.load_order(order_id).await.map_err(|error| of(order_id, error))?;
+    if differences(&sieved(order_id, payment, row.as_ref()), row.as_ref()).is_empty() {
+        return Ok(Verdict::Even);
+    }
+    again(reads, provider, ask, order_id, &payment.payment_id).await.map_err(|failure| of(order_id, failure))
+}
+
+/// The refunds of one payment.
+async fn refunds_of(
+    reads: &impl Reads,
+    provider: &impl Provider,
+    ask: &Ask,
+    order_id: OrderId,
+    refunds: &[ListedRefund],
+) -> Look {
+    let row = reads.load_order(order_id).await.map_err(|error| of(order_id, error))?;
+    let suspect = refunds.iter().find(|refund| !is_known(refund, row.as_ref()));
+    match suspect.and_then(|refund| refund.payment_id.as_ref()) {
+        None => Ok(Verdict::Even),
+        Some(payment_id) => {
+            again(reads, provider, ask, order_id, payment_id).await.map_err(|failure| of(order_id, failure))
+        }
+    }
+}
+
+/// What a look came to, or whose trouble it met.
+type Look = Result<Verdict, (OrderId, Failure)>;
+
+fn of(order_id: OrderId, failure: impl Into<Failure>) -> (OrderId, Failure) {
+    (order_id, failure.into())
+}
+
 impl Judged {
-    fn take(&mut self, looks: Vec<(OrderId, Result<Verdict, Failure>)>) {
-        for (order_id, verdict) in looks {
+    fn take(&mut self, looks: Vec<Look>) {
+        for verdict in looks {
             match verdict {
                 Ok(Verdict::Even) => self.counts.reconciled += 1,
                 Ok(Verdict::Different(found)) => {
@@ -111,7 +131,7 @@ impl Judged {
                 }
                 Ok(Verdict::Unsettled) => self.counts.unsettled += 1,
                 // One order's trouble is that order's.
-                Err(failure) => {
+                Err((order_id, failure)) => {
                     tracing::error!(%order_id, %failure, "not reconciled: the next run tries again");
                     self.counts.left += 1;
                 }

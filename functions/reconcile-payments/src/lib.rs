@@ -147,16 +147,10 @@ async fn tell(ports: &impl Ports, difference: &Difference, told: &mut BTreeSet<S
         return;
     }
     match open_case(ports, difference).await {
-        Ok(stands) => {
-            let open = done.differences.entry(difference.kind.name()).or_default();
-            match stands {
-                Stands::Opened => {
-                    *open += 1;
-                    done.opened += 1;
-                }
-                Stands::Open => *open += 1,
-                Stands::Decided => done.decided += 1,
-            }
+        Ok(Stands::Decided) => done.decided += 1,
+        Ok(stands @ (Stands::Opened | Stands::Open)) => {
+            *done.differences.entry(difference.kind.name()).or_default() += 1;
+            done.opened += u64::from(stands == Stands::Opened);
         }
         Err(failure) => {
             tracing::error!(order_id = %difference.order_id, kind = difference.kind.name(), %failure, "a difference has no case yet");

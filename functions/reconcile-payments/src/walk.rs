@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use lambda_queue::Failure;
-use ports::{Listed, ProviderError, Stretch};
+use ports::{Listed, ListedPayment, ListedRefund, ProviderError, Stretch};
 use serde::{Deserialize, Serialize};
 
 use crate::difference::Difference;
 use crate::{Ask, Provider, Reads, judge};
 
 /// How often a page is asked for.
-const TRIES: u32 = 3;
+const TRIES: u64 = 3;
 /// Before the next try, milliseconds, times the try.
 const PAUSE_MS: u64 = 500;
 
@@ -93,16 +93,11 @@ impl Walk {
     /// # Errors
     /// When the page cannot be read. Trouble with one order is counted as `left`.
     pub async fn page(&self, reads: &impl Reads, provider: &impl Provider, ask: &Ask) -> Result<Page, Failure> {
-        let after = self.after.as_deref();
-        let (mut judged, unreadable, next) = match self.list {
-            List::Payments => {
-                let Listed { items, unreadable, next } =
-                    persist(async || provider.list_payments(self.within, after).await).await?;
+        let (mut judged, unreadable, next) = match self.read(provider).await? {
+            Read::Payments(Listed { items, unreadable, next }) => {
                 (judge::payments(reads, provider, ask, items).await, unreadable, next)
             }
-            List::Refunds => {
-                let Listed { items, unreadable, next } =
-                    persist(async || provider.list_refunds(self.within, after).await).await?;
+            Read::Refunds(Listed { items, unreadable, next }) => {
                 (judge::refunds(reads, provider, ask, items).await, unreadable, next)
             }
         };
@@ -114,23 +109,34 @@ impl Walk {
         };
         Ok(Page { counts: judged.counts, found: judged.found, next })
     }
-}
 
-/// Reading has no effect, so it may be repeated at once.
-async fn persist<T>(read: impl AsyncFn() -> Result<T, ProviderError>) -> Result<T, Failure> {
-    let mut tries = 1;
-    loop {
-        match read().await {
-            Ok(page) => return Ok(page),
-            Err(error @ (ProviderError::Refused { .. } | ProviderError::WrongState { .. })) => {
-                return Err(Failure::bug(format!("the provider refuses a list: {error}")));
-            }
-            Err(error) if tries == TRIES => return Err(Failure::retry(error.to_string())),
-            Err(error) => {
-                tracing::warn!(%error, tries, "a page was not read: asked for again");
-                tokio::time::sleep(Duration::from_millis(PAUSE_MS * u64::from(tries))).await;
-                tries += 1;
+    /// Reads a page of the list. Reading has no effect, so it may be repeated at once.
+    async fn read(&self, provider: &impl Provider) -> Result<Read, Failure> {
+        let after = self.after.as_deref();
+        let mut tries = 1;
+        loop {
+            let read = match self.list {
+                List::Payments => provider.list_payments(self.within, after).await.map(Read::Payments),
+                List::Refunds => provider.list_refunds(self.within, after).await.map(Read::Refunds),
+            };
+            match read {
+                Ok(page) => return Ok(page),
+                Err(error @ (ProviderError::Refused { .. } | ProviderError::WrongState { .. })) => {
+                    return Err(Failure::bug(format!("the provider refuses a list: {error}")));
+                }
+                Err(error) if tries == TRIES => return Err(Failure::retry(error)),
+                Err(error) => {
+                    tracing::warn!(%error, tries, "a page was not read: asked for again");
+                    tokio::time::sleep(Duration::from_millis(PAUSE_MS * tries)).await;
+                    tries += 1;
+                }
             }
         }
     }
+}
+
+/// A page as it was read.
+enum Read {
+    Payments(Listed<ListedPayment>),
+    Refunds(Listed<ListedRefund>),
 }

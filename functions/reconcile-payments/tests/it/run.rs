@@ -214,7 +214,7 @@ async fn a_run_that_finishes_an_old_walk_begins_a_new_one() {
     world.put(&story, 1);
     let done = run(&world).await;
     assert_eq!((done.walks, done.unfinished), (2, None));
-    assert_eq!(done.counts.payments, 4 + 7, "the rest of six, then all seven");
+    assert_eq!(done.counts.payments, 3 + 7, "the rest of six, then all seven");
 }
 
 #[tokio::test(start_paused = true)]

@@ -204,7 +204,8 @@ impl ListPayments for Ledger {
     }
 
     async fn list_refunds(&self, within: Stretch, after: Option<&str>) -> Result<Listed<ListedRefund>, ProviderError> {
-        let all = self.refunds.lock().unwrap().iter().map(|(at_ms, one)| (*at_ms, one.refund_id.clone(), one.clone()));
+        let refunds = self.refunds.lock().unwrap().clone();
+        let all = refunds.into_iter().map(|(at_ms, one)| (at_ms, one.refund_id.clone(), one));
         self.page_of(all.collect(), within, after)
     }
 
