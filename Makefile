@@ -34,7 +34,7 @@ export PROPTEST_RNG_SEED ?= 20261124
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam
 
 FUNCTIONS := accept-order validate-order process-payment reserve-stock ship-order notify-customer archive-events \
-             publish-events recover-orders triage-dead-letters control-breakers
+             publish-events recover-orders reconcile-payments triage-dead-letters control-breakers
 # What is compiled for the local stack, always together, so that features of dependencies unify as they do for the tests
 # (ADR 8).
 LOCAL_PACKAGES := $(FUNCTIONS) sandbox orderflow tests

@@ -37,12 +37,15 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
         ("dynamodb:UpdateItem", TABLE + "idempotency"),
         ("dynamodb:UpdateItem", TABLE + "orders"),
     },
+    "ReadEffects": {("dynamodb:GetItem", TABLE + "idempotency")},
     "ClaimOnce": {("dynamodb:UpdateItem", TABLE + "idempotency")},
     "OpenCase": {("dynamodb:UpdateItem", TABLE + "cases")},
     "KeepDeadLetters": {
         ("dynamodb:UpdateItem", TABLE + "cases"),
         ("s3:PutObject", BUCKET + "/dead-letters/*"),
     },
+    "RecordDifference": {("dynamodb:UpdateItem", TABLE + "cases")},
+    "KeepPlace": {("dynamodb:GetItem", TABLE + "cases"), ("dynamodb:UpdateItem", TABLE + "cases")},
     "SetAside": {("dynamodb:UpdateItem", TABLE + "orders")},
     "PublishEvents": {
         ("sns:Publish", "arn:aws:sns:eu-west-1:123456789012:shop-order-events.fifo"),
@@ -52,6 +55,7 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     "SendMail": {("ses:SendEmail", "arn:aws:ses:eu-west-1:123456789012:identity/orders@shop.example.net")},
     # Over HTTP, with a key from the function's own secret.
     "Payments": {("secretsmanager:GetSecretValue", SECRET + "payment-api-key")},
+    "ListPayments": {("secretsmanager:GetSecretValue", SECRET + "payment-api-key")},
     "Carrier": {("secretsmanager:GetSecretValue", SECRET + "carrier-api-key")},
     # Breakers: a step's own read of the row and its counts; those who only look; the prober.
     "Gate": {("dynamodb:GetItem", TABLE + "breakers"), ("dynamodb:UpdateItem", TABLE + "breakers")},

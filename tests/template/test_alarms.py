@@ -54,7 +54,7 @@ def test_a_dead_letter_that_is_about_to_be_deleted_alarms_days_before(prod: Stac
 def test_cases_alarm_by_step_and_by_class(prod: Stack) -> None:
     alarms = [a for a in prod.of_type("AWS::CloudWatch::Alarm").values() if a.get("MetricName") == "cases_opened"]
     dimensions = sorted((a["Dimensions"][0]["Name"], a["Dimensions"][0]["Value"]) for a in alarms)
-    steps = {name.split("-dlq")[0] for name in short_names(prod) if DLQ.search(name)} | {"recover"}
+    steps = {name.split("-dlq")[0] for name in short_names(prod) if DLQ.search(name)} | {"recover", "reconcile"}
     assert dimensions == sorted(
         [("step", step) for step in steps] + [("class", kind) for kind in ("transient", "poison", "skew", "bug")]
     )
@@ -91,7 +91,7 @@ def test_the_api_alarms_on_5xx_and_on_lost_availability(prod: Stack) -> None:
 
 def test_a_schedule_that_fell_silent_alarms(prod: Stack) -> None:
     alarms = alarms_on(prod, "Invocations")
-    assert alarms.keys() == {"shop-recover-orders", "shop-control-breakers"}
+    assert alarms.keys() == {"shop-recover-orders", "shop-control-breakers", "shop-reconcile-payments"}
     for alarm in alarms.values():
         assert (alarm["TreatMissingData"], alarm["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
 
@@ -102,6 +102,22 @@ def test_an_open_breaker_and_a_mapping_that_had_to_be_turned_on_alarm(prod: Stac
         namespace = prod.functions()["control-breakers"]["Environment"]["Variables"]["LAMBDA_QUEUE_METRICS_NAMESPACE"]
         assert (alarm["Namespace"], alarm["Dimensions"][0]["Name"]) == (namespace, "function"), metric
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0), metric
+
+
+def test_a_comparison_of_the_ledger_that_fell_silent_alarms_and_one_that_never_gets_through(prod: Stack) -> None:
+    silent = alarms_on(prod, "Invocations")["shop-reconcile-payments"]
+    assert (silent["TreatMissingData"], silent["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
+    unfinished = alarms_on(prod, "unfinished")["reconcile-payments"]
+    assert (unfinished["Statistic"], unfinished["EvaluationPeriods"], unfinished["Threshold"]) == ("Minimum", 3, 0)
+
+
+def test_a_difference_between_the_ledger_and_the_orders_alarms(prod: Stack) -> None:
+    alarm = alarms_on(prod, "differences")["reconcile-payments"]
+    variables = prod.functions()["reconcile-payments"]["Environment"]["Variables"]
+    assert alarm["Namespace"] == variables["LAMBDA_QUEUE_METRICS_NAMESPACE"]
+    assert (alarm["Dimensions"][0]["Name"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "function", "GreaterThanThreshold", 0,
+    )
 
 
 def test_every_alarm_tells_somebody_when_it_comes_and_when_it_goes(prod: Stack) -> None:
@@ -154,6 +170,7 @@ def test_local_lacks_only_what_it_cannot_have(prod: Stack, local: Stack) -> None
     assert prod.resources.keys() - local.resources.keys() == {
         "EventArchive", "ApiAvailabilityAlarm", "CustomersNoticeAlarm", "RecoverOrdersSilentAlarm",
         "ControlBreakersSilentAlarm",
+        "ReconcilePaymentsSilentAlarm",
     }
 
 
@@ -200,7 +217,7 @@ def test_the_outputs_name_all_that_the_tools_read(prod: Stack) -> None:
         "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "BreakersTable", "EventsTopicArn",
         "EventBusName", "ArchiveBucket", "QueueUrlPrefix", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
         "ValidateDlqUrl", "PaymentDlqUrl", "StockDlqUrl", "ShippingDlqUrl", "NotifyDlqUrl", "ArchiveDlqUrl",
-        "EventsDlqUrl", "MailFrom",
+        "EventsDlqUrl", "MailFrom", "PaymentApiUrl", "PaymentSecretArn",
     }
     functions = {
         "".join(part.capitalize() for part in name.split("-")) + "FunctionName": "shop-" + name for name in TIMEOUT

@@ -1,5 +1,6 @@
 """Functions: how they are built, timed and logged, and what they find in their environment."""
 
+import json
 import re
 import tomllib
 
@@ -19,6 +20,7 @@ TIMEOUT = {
     "archive-events": 30,
     "publish-events": 30,
     "recover-orders": 50,
+    "reconcile-payments": 900,
     "triage-dead-letters": 10,
     "control-breakers": 58,
 }
@@ -80,16 +82,35 @@ def test_time_outs_are_those_of_the_design(prod: Stack) -> None:
 
 def test_a_run_of_a_schedule_ends_before_the_next(prod: Stack) -> None:
     schedules = prod.of_type("AWS::Scheduler::Schedule").values()
-    scheduled = {schedule["Target"]["Arn"].rsplit(":shop-", 1)[-1]: schedule for schedule in schedules}
+    scheduled = {
+        schedule["Target"]["Arn"].rsplit(":shop-", 1)[-1]: schedule
+        for schedule in schedules
+        if schedule["ScheduleExpression"] == "rate(1 minute)"
+    }
     assert scheduled.keys() == {"recover-orders", "control-breakers"}
     for name, schedule in scheduled.items():
-        assert schedule["ScheduleExpression"] == "rate(1 minute)"
         assert prod.functions()[name]["Timeout"] < 60
         assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
     configs = prod.of_type("AWS::Lambda::EventInvokeConfig").values()
     assert {config["FunctionName"]: config["MaximumRetryAttempts"] for config in configs} == {
-        "shop-" + name: 0 for name in scheduled
+        "shop-" + name: 0 for name in [*scheduled, "reconcile-payments"]
     }
+
+
+def test_the_ledger_is_compared_hourly_over_two_days_and_daily_over_sixteen(prod: Stack) -> None:
+    schedules = {
+        name: schedule
+        for name, schedule in prod.of_type("AWS::Scheduler::Schedule").items()
+        if schedule["Target"]["Arn"].endswith(":function:shop-reconcile-payments")
+    }
+    asked = {
+        schedule["ScheduleExpression"]: json.loads(schedule["Target"]["Input"]) for schedule in schedules.values()
+    }
+    assert asked == {"rate(1 hour)": {"window_hours": 48}, "rate(1 day)": {"window_hours": 16 * 24}}
+    for name, schedule in schedules.items():
+        assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0, name
+    assert prod.of_type("AWS::Lambda::EventInvokeConfig")["ReconcileInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert prod.functions()["reconcile-payments"]["Timeout"] < 3600, "the next run does not meet it"
 
 
 def test_every_function_is_a_rust_binary_of_its_own_name(prod: Stack) -> None:

@@ -191,6 +191,7 @@ def test_each_functions_concurrency_can_be_reserved() -> None:
         ArchiveReservedConcurrency="3",
         PublishReservedConcurrency="20",
         RecoverReservedConcurrency="2",
+        ReconcileReservedConcurrency="2",
         TriageReservedConcurrency="14",
         ControlReservedConcurrency="4",
     )

@@ -103,12 +103,19 @@ def test_only_the_service_that_needs_a_role_may_take_it(prod: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("role", "function"),
-    [("RecoverScheduleRole", "recover-orders"), ("ControlScheduleRole", "control-breakers")],
+    [
+        ("RecoverScheduleRole", "recover-orders"),
+        ("ControlScheduleRole", "control-breakers"),
+        ("ReconcileScheduleRole", "reconcile-payments"),
+    ],
 )
 def test_a_schedule_may_invoke_its_function_and_nothing_else(prod: Stack, role: str, function: str) -> None:
     statement, = prod.statements(role)
     assert statement["Action"] == ["lambda:InvokeFunction"]
     assert statement["Resource"] == [f"arn:aws:lambda:eu-west-1:123456789012:function:shop-{function}"]
+    schedules = prod.of_type("AWS::Scheduler::Schedule").values()
+    own = {s["Target"]["Arn"] for s in schedules if s["Target"]["RoleArn"] == prod.attribute(role, "Arn")}
+    assert own == set(statement["Resource"])
 
 
 def test_mail_goes_out_under_the_one_sender_only(prod: Stack) -> None:

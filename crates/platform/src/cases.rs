@@ -6,8 +6,8 @@ use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Query, Value, Write, Written, number, number_of, text};
 use order::CaseId;
 use ports::{
-    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, KeepDeadLetters, Letter, OpenCase, ReadCases,
-    Recorded, StoreError, StoredCase,
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, KeepDeadLetters, KeepPlace, Letter, OpenCase,
+    ReadCases, RecordDifference, Recorded, Stands, StoreError, StoredCase,
 };
 
 use crate::item::text_of;
@@ -125,6 +125,52 @@ impl<B: Backend + Objects> KeepDeadLetters for Platform<B> {
             Written::Done(_) => Recorded::Again,
             Written::Refused(_) => Recorded::Known,
         })
+    }
+}
+
+impl<B: Backend> RecordDifference for Platform<B> {
+    async fn record_difference(&self, case: &Case) -> Result<Stands, StoreError> {
+        let now_ms = self.backend.now_ms();
+        let write = self
+            .say(case, now_ms, &[], " ADD seen :one")
+            .when("attribute_not_exists(case_id) OR digest <> :digest")
+            .value(":one", number(1));
+        if let Written::Done(_) = self.backend.write(write).await? {
+            return Ok(Stands::Opened);
+        }
+        // The same words: whatever was decided stands, and so does its time.
+        let seen = Write::update(&self.names.cases_table, key_of(&case.case_id), "SET last_seen = :now")
+            .when("attribute_exists(case_id)")
+            .value(":now", number(now_ms));
+        Ok(match self.backend.write(seen).await? {
+            Written::Done(now) if text_of(&now, "status").as_deref() != Some(CaseStatus::Open.name()) => {
+                Stands::Decided
+            }
+            Written::Done(_) | Written::Refused(_) => Stands::Open,
+        })
+    }
+}
+
+/// The item of a walk. It has no status and no fingerprint, so no list of cases shows it.
+fn place_of(walk: &str) -> Item {
+    HashMap::from([("case_id".to_owned(), text(format!("place#{walk}")))])
+}
+
+impl<B: Backend> KeepPlace for Platform<B> {
+    async fn kept_place(&self, walk: &str) -> Result<Option<String>, StoreError> {
+        let item = self.backend.get(&self.names.cases_table, place_of(walk), true).await?;
+        Ok(item.and_then(|item| text_of(&item, "place")))
+    }
+
+    async fn keep_place(&self, walk: &str, place: Option<&str>) -> Result<(), StoreError> {
+        let write = match place {
+            Some(place) => {
+                Write::update(&self.names.cases_table, place_of(walk), "SET place = :place, last_seen = :now")
+                    .value(":place", text(place))
+            }
+            None => Write::update(&self.names.cases_table, place_of(walk), "SET last_seen = :now REMOVE place"),
+        };
+        self.backend.write(write.value(":now", number(self.backend.now_ms()))).await.map(drop)
     }
 }
 

@@ -5,7 +5,7 @@ use lambda_queue::Failure;
 use lambda_queue::idempotency::{Claim, Claimed, Claims, EffectKey, EffectRecords, Ended, Lease, Leases, Receipt};
 use lambda_queue::ports::store::{Reason, Transacted};
 use order::Order;
-use ports::{ClaimOnce, Commit, EffectCommit, EffectEnd, Effects, Skip, StoreError};
+use ports::{ClaimOnce, Commit, EffectCommit, EffectEnd, Effects, ReadEffects, Skip, StoreError};
 
 use crate::item;
 use crate::orders::lost;
@@ -105,6 +105,12 @@ impl<B: Backend> Effects for Platform<B> {
             Some(Reason::ConditionFailed(_)) => Ok(Skip::Started),
             Some(Reason::None | Reason::Conflict | Reason::Other(_)) | None => Err(met_another()),
         }
+    }
+}
+
+impl<B: Backend> ReadEffects for Platform<B> {
+    async fn effect_in_progress(&self, record: &str) -> Result<bool, StoreError> {
+        self.leases().in_progress(record).await
     }
 }
 

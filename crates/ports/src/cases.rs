@@ -47,11 +47,13 @@ pub enum CaseKind {
     Unreadable,
     /// A message that was given up.
     DeadLetter,
+    /// What the payment provider's ledger and an order's row do not agree on.
+    Difference,
 }
 
 impl CaseKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Parked, Self::Unreadable, Self::DeadLetter];
+    pub const ALL: [Self; 4] = [Self::Parked, Self::Unreadable, Self::DeadLetter, Self::Difference];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
@@ -59,6 +61,7 @@ impl CaseKind {
             Self::Parked => "parked",
             Self::Unreadable => "unreadable",
             Self::DeadLetter => "dead_letter",
+            Self::Difference => "difference",
         }
     }
 }
@@ -154,7 +157,7 @@ pub struct StoredCase {
     pub last_seen_ms: u64,
     /// Since when nobody needs to look at it, UTC milliseconds.
     pub closed_at_ms: Option<u64>,
-    /// Dead letters that came to it.
+    /// Dead letters that came to it; of a difference, how often it was new or had changed.
     pub seen: u64,
     /// How often it was sent again.
     pub replays: u64,
@@ -210,6 +213,34 @@ pub trait KeepDeadLetters {
 
     /// Writes the case of a dead letter, open, unless this letter is counted in it already: one conditional write.
     fn record_letter(&self, case: &Case) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
+}
+
+/// How the case of a difference stands after it was found (again).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stands {
+    /// The case is new, or open again because the difference has changed.
+    Opened,
+    /// It was open, and is.
+    Open,
+    /// A person has decided about this very difference: it stays as it is.
+    Decided,
+}
+
+/// Keeps differences and their cases. `cases`: UpdateItem.
+pub trait RecordDifference {
+    /// Writes the case, open, unless it is there with the same digest: then only that it was seen. Repeating it changes
+    /// nothing more than that.
+    fn record_difference(&self, case: &Case) -> impl Future<Output = Result<Stands, StoreError>> + Send;
+}
+
+/// Keeps how far a walk has come, under the walk's name: an item of `cases` that is no case. `cases`: GetItem, UpdateItem.
+pub trait KeepPlace {
+    /// What was kept; `None` where nothing is.
+    fn kept_place(&self, walk: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Keeps it, or with `None` that there is nothing to go on with. The last one counts.
+    fn keep_place(&self, walk: &str, place: Option<&str>) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What a person, or a tool for them, did.

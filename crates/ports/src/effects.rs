@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use lambda_queue::idempotency::{EffectKey, EffectRecords, Ended, Lease};
-use order::Order;
+use order::{Order, OrderId};
 
 use crate::StoreError;
 
@@ -60,4 +60,15 @@ pub trait Effects: EffectRecords {
         before: &Order,
         after: &Order,
     ) -> impl Future<Output = Result<Skip, StoreError>> + Send;
+}
+
+/// The record of all effects on an order's money: one an order, so that they never overlap.
+pub fn payment_record(order_id: OrderId) -> String {
+    format!("payment#{order_id}")
+}
+
+/// Reads effect records. `idempotency`: GetItem.
+pub trait ReadEffects {
+    /// Whether an effect of this record is at work or in doubt. Strongly consistent.
+    fn effect_in_progress(&self, record: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

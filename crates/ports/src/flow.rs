@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lambda_queue::idempotency::{Claimed, EffectKey, Ended, LEASE_PAST_DEADLINE_MS, Lease, MAX_ATTEMPTS};
 use lambda_queue::{Clock, Done, Failure, Outgoing, RecordContext};
-use order::{Bug, CaseId, EventKind, Next, Order, Outcome, Parked, transition};
+use order::{Bug, CaseId, EventKind, Next, Order, OrderId, Outcome, Parked, transition};
 use uuid::Uuid;
 
 use crate::{
@@ -436,6 +436,12 @@ fn parking_case(order: &Order, nth: usize) -> Result<CaseId, Failure> {
 /// dead-letter queue stands for those that feed it: it is known where nobody wrote down which of them it was.
 pub fn dead_letter_case(dead_letter_queue: &str, message_id: &str) -> Result<CaseId, Failure> {
     case_id(&format!("{dead_letter_queue}/dead/{message_id}"))
+}
+
+/// The case of a difference between the provider's ledger and an order's row: by the order, the kind of difference, and the
+/// payment or refund that it is about, so that however often it is found there is one case.
+pub fn difference_case(order_id: OrderId, kind: &str, about: &str) -> Result<CaseId, Failure> {
+    case_id(&format!("{order_id}/difference/{kind}/{about}"))
 }
 
 /// The case of a row that cannot be dealt with: one a row.

@@ -22,15 +22,15 @@ pub use breakers::{
 };
 pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{
-    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, DecideCases, Decided, KeepDeadLetters, Letter,
-    OpenCase, ReadCases, Recorded, StoredCase, tell_opened,
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, DecideCases, Decided, KeepDeadLetters,
+    KeepPlace, Letter, OpenCase, ReadCases, RecordDifference, Recorded, Stands, StoredCase, tell_opened,
 };
-pub use effects::{EffectCommit, EffectEnd, Effects, Skip};
+pub use effects::{EffectCommit, EffectEnd, Effects, ReadEffects, Skip, payment_record};
 pub use events::{ArchiveEvents, EVENT_VERSION, Event, EventData, Publication, PublishEvents};
 pub use fingerprint::{LONGEST as LONGEST_FINGERPRINT, fingerprint, normalised};
 pub use flow::{
-    Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, dead_letter_case, due, owed, park,
-    run_effect, settle, skip, time_for_call, tried_to_park, unreadable,
+    Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, dead_letter_case, difference_case, due,
+    owed, park, run_effect, settle, skip, time_for_call, tried_to_park, unreadable,
 };
 pub use mail::{ClaimOnce, Mail, SendMail};
 pub use message::{COMMAND_VERSION, CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
@@ -39,7 +39,8 @@ pub use orders::{
     Product, ReadCatalogue, SetAside, StockCommit, StockMove, StoreError,
 };
 pub use payments::{
-    Captured, ChargeLimits, Confirmation, Created, NewPayment, PaymentStatus, PaymentView, Payments, RefundView, Voided,
+    Captured, ChargeLimits, Confirmation, Created, ListPayments, Listed, ListedPayment, ListedRefund, NewPayment,
+    PaymentStatus, PaymentView, Payments, RefundView, Stretch, Voided,
 };
 pub use provider::{Lookup, ProviderError, Terms};
 pub use put_off::put_off;

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use order::{Currency, Money, OrderId, PaymentId, PaymentMethod};
+use serde::{Deserialize, Serialize};
 
 use crate::{ProviderError, Terms};
 
@@ -171,4 +172,77 @@ pub trait Payments {
 
     /// Where the payment stands, with all its refunds. Never by search: it lags.
     fn look_up_payment(&self, id: &PaymentId) -> impl Future<Output = Result<PaymentView, ProviderError>> + Send;
+}
+
+/// A stretch of the provider's ledger: what was created from `from_ms` on and before `to_ms`, UTC milliseconds. Providers
+/// that count in seconds take whole seconds: all that belongs to it, and perhaps a little more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stretch {
+    /// The first instant that belongs to it.
+    pub from_ms: u64,
+    /// The first that does not.
+    pub to_ms: u64,
+}
+
+/// A payment as a list shows it. Lists may lag: [`ListPayments::read_payment`] decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedPayment {
+    /// The provider's id.
+    pub payment_id: PaymentId,
+    /// The order that its metadata names; `None` for one that is not ours.
+    pub order_id: Option<OrderId>,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// What it is for.
+    pub amount: Money,
+    /// What was captured, minor units.
+    pub captured_minor: u64,
+    /// What of that went back, minor units.
+    pub refunded_minor: u64,
+}
+
+/// A refund as a list shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedRefund {
+    /// The provider's id.
+    pub refund_id: String,
+    /// What it gives back; `None` where the provider does not say, such as of a charge without a payment.
+    pub payment_id: Option<PaymentId>,
+    /// The order that the payment's metadata names, whoever made the refund.
+    pub order_id: Option<OrderId>,
+    /// Minor units.
+    pub amount_minor: u64,
+    /// Whether the money did not go back.
+    pub failed: bool,
+}
+
+/// A page of a list, the newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// How many of the page could not be made sense of: another version of the API, an unknown currency. Somebody has to look.
+    pub unreadable: u64,
+    /// Where the next page begins; `None` at the end. Opaque.
+    pub next: Option<String>,
+}
+
+/// Reads the provider's ledger, and moves nothing. Every call ends within 5 s.
+pub trait ListPayments {
+    /// A page of the payments that were created in a stretch, those of others among them.
+    fn list_payments(
+        &self,
+        within: Stretch,
+        after: Option<&str>,
+    ) -> impl Future<Output = Result<Listed<ListedPayment>, ProviderError>> + Send;
+
+    /// A page of the refunds that were created in a stretch.
+    fn list_refunds(
+        &self,
+        within: Stretch,
+        after: Option<&str>,
+    ) -> impl Future<Output = Result<Listed<ListedRefund>, ProviderError>> + Send;
+
+    /// One payment with all its refunds, as it is now: [`Payments::look_up_payment`], for whoever may not move money.
+    fn read_payment(&self, id: &PaymentId) -> impl Future<Output = Result<PaymentView, ProviderError>> + Send;
 }

@@ -21,7 +21,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// look-up. Providers close idle connections after a minute or more.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// More than the largest answer: a page of 100 refunds is some 150 KB.
+/// More than the largest answer: a page of 100 payments with their charges is some 800 KB.
 const BODY_BYTES: usize = 2 * 1024 * 1024;
 
 /// Longest `Retry-After` that is believed: the longest that a message waits anyway.

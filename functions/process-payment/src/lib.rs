@@ -12,7 +12,7 @@ use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, OrderId, PaymentId, Step};
 use ports::{
     CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, Payments, ProviderError, SendCommands, Stop, due,
-    parse_command, run_effect, time_for_call,
+    parse_command, payment_record, run_effect, time_for_call,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
@@ -45,7 +45,7 @@ pub async fn handle(ports: &impl Ports, payments: &impl Provider, record: &Recor
     };
     let run = EffectRun {
         key: EffectKey {
-            record: format!("payment#{}", order.order_id),
+            record: payment_record(order.order_id),
             operation: format!("{effect}#{ordinal}"),
             version: order.version,
         },

@@ -45,7 +45,7 @@ async fn tool(shop: &Shop, args: &[&str]) -> anyhow::Result<Output> {
 }
 
 /// What it prints as JSON, of a command that has to go well.
-async fn told(shop: &Shop, args: &[&str]) -> anyhow::Result<Value> {
+pub async fn told(shop: &Shop, args: &[&str]) -> anyhow::Result<Value> {
     let output = tool(shop, args).await?;
     ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).with_context(|| format!("{args:?} prints no JSON"))

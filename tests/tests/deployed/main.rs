@@ -9,6 +9,7 @@ mod books;
 mod cancels;
 mod cases;
 mod compensations;
+mod differences;
 mod faults;
 mod fences;
 mod happy;

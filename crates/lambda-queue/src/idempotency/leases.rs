@@ -386,6 +386,12 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         })
     }
 
+    /// Whether an operation of this record is at work or in doubt, strongly consistent. 1 read unit for 4 KiB.
+    pub async fn in_progress(&self, record: &str) -> Result<bool, StoreError> {
+        let record = self.store.get(self.table, super::record::key_of(record), true).await?;
+        Ok(record.is_some_and(|record| text_of(&record, "status") == Some(IN_PROGRESS)))
+    }
+
     /// Reads what a completed operation stored, strongly consistent; `None` where it is not completed. 1 read unit for 4 KiB.
     pub async fn stored(&self, key: &EffectKey) -> Result<Option<Stored>, StoreError> {
         let record = self.store.get(self.table, super::record::key_of(&key.record), true).await?;

@@ -7,6 +7,7 @@ mod operator;
 mod order;
 mod output;
 mod queue;
+mod reconcile;
 mod stack;
 mod stock;
 mod target;
@@ -41,6 +42,8 @@ enum Command {
     /// Breakers: whether payment provider, carrier and mail service are called
     #[command(subcommand)]
     Breaker(breaker::BreakerCommand),
+    /// Compare the payment provider's ledger with the orders, and say what to do about each difference
+    Reconcile(Box<reconcile::Reconcile>),
     /// The catalogue: products, prices, how many there are
     #[command(subcommand)]
     Stock(stock::StockCommand),
@@ -60,6 +63,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Queue(command) => queue::run(command, cli.json).await,
         Command::Trace(what) => trace::run(what, cli.json).await,
         Command::Breaker(command) => breaker::run(command, cli.json).await,
+        Command::Reconcile(what) => reconcile::run(*what, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
     }

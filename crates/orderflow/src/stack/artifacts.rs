@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 /// Every function of the stack: its package, its binary and its folder under `functions/`.
-pub const FUNCTIONS: [&str; 11] = [
+pub const FUNCTIONS: [&str; 12] = [
     "accept-order",
     "validate-order",
     "process-payment",
@@ -22,6 +22,7 @@ pub const FUNCTIONS: [&str; 11] = [
     "archive-events",
     "publish-events",
     "recover-orders",
+    "reconcile-payments",
     "triage-dead-letters",
     "control-breakers",
 ];

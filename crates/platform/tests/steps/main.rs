@@ -5,6 +5,7 @@
 mod cases;
 mod control;
 mod dead_letters;
+mod differences;
 mod outages;
 mod privacy;
 mod records;

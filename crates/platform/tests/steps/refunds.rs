@@ -12,7 +12,7 @@ use crate::shop::{Giving, Shop};
 const AMOUNT: u64 = 700;
 
 /// An order that shipped, and whose first refund is asked for, with what is to become of the calls for it.
-async fn a_refund_of(shop: &Shop, giving: &[Giving]) -> OrderId {
+pub async fn a_refund_of(shop: &Shop, giving: &[Giving]) -> OrderId {
     let id = an_order_after(shop, 5).await;
     shop.till.giving.lock().unwrap().extend(giving);
     let before = shop.row(id).await;

@@ -1,6 +1,7 @@
 //! Payment over Stripe's PaymentIntents: <https://docs.stripe.com/api/payment_intents>.
 
 mod amount;
+mod list;
 mod wire;
 
 use std::time::Duration;
@@ -54,6 +55,8 @@ const KEY_BYTES: usize = 255;
 ///
 /// **Small amounts.** `amount_too_small` is no fault of the program either: the answer is [`Created::TooSmall`].
 /// [`StripeLimits`] has what is known of it beforehand.
+///
+/// [`ports::ListPayments`] (`list.rs`) reads the lists; they find what to look at, and decide nothing.
 ///
 /// Refunds carry the metadata `effect=refund`, `ordinal` and `order_id`; payments `order_id`.
 #[derive(Clone, Debug)]

@@ -45,6 +45,11 @@ impl Intent {
         from_stripe(self.amount, &self.currency)
     }
 
+    /// So much of its currency.
+    pub(super) fn money(&self, amount: u64) -> Option<Money> {
+        from_stripe(amount, &self.currency)
+    }
+
     /// What is held and not yet captured.
     pub(super) fn held(&self) -> Option<Money> {
         from_stripe(self.amount_capturable?, &self.currency)

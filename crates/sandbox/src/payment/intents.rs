@@ -1,10 +1,12 @@
 //! Create, read, confirm, capture and cancel PaymentIntents.
 
 use axum::http::StatusCode;
+use serde_json::Value;
 
 use crate::app::Reply;
 use crate::ledger::{Effect, Provider};
 use crate::payment::error;
+use crate::payment::list::{self, Created};
 use crate::payment::model::{
     AUTHENTICATION_REQUIRED, Behaviour, Charge, Decline, Intent, MAXIMUM_MINOR, PaymentMethod, Status, behaviour,
     minimum_minor,
@@ -59,10 +61,14 @@ const CAPTURE_METHODS: &[&str] = &["automatic", "automatic_async", "manual"];
 const CANCEL_REASONS: &[&str] = &["duplicate", "fraudulent", "requested_by_customer", "abandoned"];
 const EXPANDABLE: &[&str] = &["latest_charge"];
 
-fn shown(tx: &Tx<'_>, intent: &Intent, params: &Params) -> Reply {
+fn rendered(tx: &Tx<'_>, intent: &Intent, params: &Params) -> Value {
     let charge = intent.latest_charge.as_deref().filter(|_| params.expands("latest_charge"));
     let charge = charge.and_then(|id| tx.charge(id));
-    Reply::json(StatusCode::OK, &intent.render(charge.as_ref()))
+    intent.render(charge.as_ref())
+}
+
+fn shown(tx: &Tx<'_>, intent: &Intent, params: &Params) -> Reply {
+    Reply::json(StatusCode::OK, &rendered(tx, intent, params))
 }
 
 fn happened(effect: Effect, intent: &Intent, amount_minor: i64) -> Happened {
@@ -173,6 +179,24 @@ pub(crate) fn read(tx: &mut Tx<'_>, id: &str, params: &Params) -> Result<Reply, 
     params.check_expand(EXPANDABLE)?;
     let intent = load(tx, id)?;
     Ok(shown(tx, &intent, params))
+}
+
+/// GET /v1/payment_intents, newest first
+pub(crate) fn list(tx: &mut Tx<'_>, params: &Params) -> Result<Reply, Reply> {
+    params.only(&list::PARAMS)?;
+    params.check_expand(EXPANDABLE)?;
+    let created = Created::of(params)?;
+    let world = tx.world;
+    // Seconds do not tell the order in which they came; the ledger does.
+    let made = world.ledger.iter().rev().filter(|entry| entry.effect == Effect::PaymentCreated);
+    let found = made.filter_map(|entry| world.intents.get(&entry.id)).filter(|intent| created.holds(intent.created_s));
+    let (page, has_more) = list::page(params, "payment_intent", found, |intent| &intent.id)?;
+    let mut shown = Vec::with_capacity(page.len());
+    for intent in page {
+        let intent = load(tx, &intent.id)?;
+        shown.push(rendered(tx, &intent, params));
+    }
+    Ok(list::shown("/v1/payment_intents", shown, has_more))
 }
 
 /// Whether somebody is there to answer a 3-D Secure question.

@@ -5,6 +5,7 @@
 
 pub(crate) mod error;
 mod intents;
+mod list;
 pub(crate) mod model;
 mod params;
 mod refunds;
@@ -26,7 +27,7 @@ const KEY_CHARS: usize = 255;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/payment_intents", post(create))
+        .route("/payment_intents", post(create).get(list))
         // Stripe's Search lags behind its objects, so nothing may be decided by it: here it does not exist.
         .route("/payment_intents/search", get(unknown))
         .route("/payment_intents/{id}", get(read))
@@ -123,6 +124,13 @@ async fn create(
             let order_id = asked.params.get("metadata[order_id]").map(str::to_owned);
             Asked { order_id, ..asked }.run(intents::create).await
         }
+        Err(refusal) => refuse(&app, refusal).await,
+    }
+}
+
+async fn list(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response<Body> {
+    match by_get(Arc::clone(&app), &headers, query.as_deref()) {
+        Ok(asked) => asked.run(intents::list).await,
         Err(refusal) => refuse(&app, refusal).await,
     }
 }

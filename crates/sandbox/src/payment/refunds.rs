@@ -1,18 +1,17 @@
 //! Create, read and list refunds.
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::app::Reply;
 use crate::ledger::{Effect, Provider};
 use crate::payment::error;
+use crate::payment::list::{self, Created};
 use crate::payment::model::{Refund, Status};
 use crate::payment::params::Params;
 use crate::world::{Happened, Tx, new_id};
 
 const REASONS: &[&str] = &["duplicate", "fraudulent", "requested_by_customer"];
-const PAGE: usize = 10;
-const PAGE_MAX: usize = 100;
 
 /// POST /v1/refunds
 pub(crate) fn create(tx: &mut Tx<'_>, params: &Params) -> Result<Reply, Reply> {
@@ -92,37 +91,32 @@ pub(crate) fn read(tx: &mut Tx<'_>, id: &str, params: &Params) -> Result<Reply, 
 
 /// GET /v1/refunds, newest first
 pub(crate) fn list(tx: &mut Tx<'_>, params: &Params) -> Result<Reply, Reply> {
-    params.only(&["payment_intent", "charge", "limit", "starting_after"])?;
-    params.check_expand(&[])?;
-    let limit = match params.amount("limit")? {
-        None => PAGE,
-        Some(limit) => usize::try_from(limit).ok().filter(|limit| *limit <= PAGE_MAX).ok_or_else(|| {
-            let message = format!("This value must be less than or equal to {PAGE_MAX}.");
-            error::invalid("parameter_invalid_integer", &message, Some("limit"))
-        })?,
-    };
+    params.only(&[&["payment_intent", "charge"], &list::PARAMS[..]].concat())?;
+    params.check_expand(&["payment_intent"])?;
+    let created = Created::of(params)?;
     let intent = params.get("payment_intent");
     if let Some(id) = intent.filter(|id| tx.intent(id).is_none()) {
         return Err(error::no_such("payment_intent", id, "payment_intent"));
     }
     let charge = params.get("charge");
-    let mut found = tx
+    let found = tx
         .world
         .refunds
         .iter()
         .rev()
         .filter(|refund| intent.is_none_or(|id| refund.payment_intent == id))
-        .filter(|refund| charge.is_none_or(|id| refund.charge == id));
-    if let Some(after) = params.get("starting_after") {
-        let here = found.by_ref().any(|refund| refund.id == after);
-        if !here {
-            return Err(error::no_such("refund", after, "starting_after"));
+        .filter(|refund| charge.is_none_or(|id| refund.charge == id))
+        .filter(|refund| created.holds(refund.created_s));
+    let (page, has_more) = list::page(params, "refund", found, |refund| &refund.id)?;
+    let rendered = page.into_iter().map(|refund| {
+        let mut shown = refund.render();
+        if params.expands("payment_intent")
+            && let Some(intent) = tx.intent(&refund.payment_intent)
+            && let Value::Object(shown) = &mut shown
+        {
+            shown.insert("payment_intent".to_owned(), intent.render(None));
         }
-    }
-    let page: Vec<Value> = found.by_ref().take(limit).map(Refund::render).collect();
-    let has_more = found.next().is_some();
-    Ok(Reply::json(
-        StatusCode::OK,
-        &json!({ "object": "list", "url": "/v1/refunds", "has_more": has_more, "data": page }),
-    ))
+        shown
+    });
+    Ok(list::shown("/v1/refunds", rendered.collect(), has_more))
 }

@@ -5,6 +5,7 @@ mod carrier;
 mod durability;
 mod faults;
 mod idempotency;
+mod lists;
 mod payment;
 mod refunds;
 mod support;

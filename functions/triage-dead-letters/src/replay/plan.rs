@@ -147,6 +147,9 @@ async fn action_of(ports: &impl Operator, case: &StoredCase) -> Result<Action, F
         CaseKind::Unreadable => owed_now(ports, case).await,
         CaseKind::DeadLetter if command_step(&case.case.step).is_some() => owed_now(ports, case).await,
         CaseKind::DeadLetter => Ok(again(&case.case.step)),
+        CaseKind::Difference => Ok(refused(
+            "a difference is put right at the provider, by hand: `orderflow reconcile` says how; then close it",
+        )),
     }
 }
 

@@ -48,12 +48,13 @@ enum Kind {
     Parked,
     Unreadable,
     DeadLetter,
+    Difference,
 }
 
 /// What they are.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
-    /// Of this step: validate, payment, stock, shipping, notify, archive, events, recover
+    /// Of this step: validate, payment, stock, shipping, notify, archive, events, recover, reconcile
     #[arg(long)]
     step: Option<String>,
     /// Of this class
@@ -80,7 +81,7 @@ pub(super) struct Filter {
 }
 
 /// `90s`, `30m`, `12h`, `7d`, as milliseconds.
-fn age(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn age(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no age: give a number and s, m, h or d, as in 12h");
     let at = text.len().saturating_sub(1);
     let (number, unit) = if text.is_char_boundary(at) { text.split_at(at) } else { return Err(wrong()) };
@@ -133,6 +134,7 @@ impl Filter {
             Kind::Parked => CaseKind::Parked,
             Kind::Unreadable => CaseKind::Unreadable,
             Kind::DeadLetter => CaseKind::DeadLetter,
+            Kind::Difference => CaseKind::Difference,
         });
         let fingerprint = |print: &String| match print.strip_suffix('*') {
             Some(beginning) => case.case.fingerprint.starts_with(beginning),

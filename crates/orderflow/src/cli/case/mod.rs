@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use triage_dead_letters::decide::{Closed, close};
 use triage_dead_letters::replay::{Action, Pace, plan, run as run_replay};
 
+pub(super) use filter::age;
 use filter::{Chosen, Filter, Status};
 
 use super::operator::{Asking, by};
