@@ -10,7 +10,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_queue::{Clock, Failure};
-use ports::{KeepPlace, ListPayments, LoadOrder, ReadEffects, RecordDifference, Stands, tell_opened};
+use ports::{Case, KeepPlace, ListPayments, LoadOrder, ReadEffects, RecordDifference, Stands, tell_opened};
 use serde::Serialize;
 
 pub use ask::{Ask, GRACE_MINUTES, MOST_HOURS, WINDOW_HOURS};
@@ -147,10 +147,17 @@ async fn tell(ports: &impl Ports, difference: &Difference, told: &mut BTreeSet<S
         return;
     }
     match open_case(ports, difference).await {
-        Ok(Stands::Decided) => done.decided += 1,
-        Ok(stands @ (Stands::Opened | Stands::Open)) => {
+        Ok((_, Stands::Decided)) => done.decided += 1,
+        Ok((_, Stands::Open)) => *done.differences.entry(difference.kind.name()).or_default() += 1,
+        Ok((case, Stands::Opened)) => {
             *done.differences.entry(difference.kind.name()).or_default() += 1;
-            done.opened += u64::from(stands == Stands::Opened);
+            done.opened += 1;
+            tracing::error!(
+                case_id = %case.case_id, order_id = case.order_id, kind = difference.kind.name(),
+                payment_id = %difference.payment_id, refund_id = difference.refund, words = difference.words,
+                "the provider's ledger and the row differ"
+            );
+            tell_opened(&case, ports.now_ms());
         }
         Err(failure) => {
             tracing::error!(order_id = %difference.order_id, kind = difference.kind.name(), %failure, "a difference has no case yet");
@@ -159,21 +166,15 @@ async fn tell(ports: &impl Ports, difference: &Difference, told: &mut BTreeSet<S
     }
 }
 
-/// Writes the case of a difference: new, known, or decided already.
+/// Writes the case of a difference: new, known, or decided already. Tells no log and no metrics, so that a tool may call it.
 ///
 /// # Errors
 /// When the table does not take it.
-pub async fn open_case<P: RecordDifference + Clock>(ports: &P, difference: &Difference) -> Result<Stands, Failure> {
-    let now_ms = ports.now_ms();
-    let case = difference.case(now_ms)?;
+pub async fn open_case<P>(ports: &P, difference: &Difference) -> Result<(Case, Stands), Failure>
+where
+    P: RecordDifference + Clock,
+{
+    let case = difference.case(ports.now_ms())?;
     let stands = ports.record_difference(&case).await?;
-    if stands == Stands::Opened {
-        tracing::error!(
-            case_id = %case.case_id, order_id = case.order_id, kind = difference.kind.name(),
-            payment_id = %difference.payment_id, refund_id = difference.refund, words = difference.words,
-            "the provider's ledger and the row differ"
-        );
-        tell_opened(&case, now_ms);
-    }
-    Ok(stands)
+    Ok((case, stands))
 }

@@ -89,7 +89,7 @@ pub(super) async fn run(what: Reconcile, json: bool) -> anyhow::Result<()> {
         what.asking.confirm(&format!("Open a case for each of {undecided} differences?"))?;
         let by = by(&what.target, &what.reason).await?;
         for one in found.iter_mut().filter(|one| !one.is_decided()) {
-            let stands = open_case(&aws, &one.difference).await?;
+            let (_, stands) = open_case(&aws, &one.difference).await?;
             if stands == Stands::Opened {
                 let detail = format!("{}: {}", one.difference.kind.name(), one.difference.words);
                 aws.write_audit(&by.audit(&aws, "reconcile", &one.case_id, detail)).await?;
