@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lambda_queue::ports::store::{Item, Reason, Transacted, Write, Written, number, text};
 use order::{CaseId, Order};
-use ports::{Audit, CaseStatus, Commit, DecideCases, Decided, StoreError, StoredCase};
+use ports::{Audit, CaseKind, CaseStatus, Commit, DecideCases, Decided, StoreError, StoredCase};
 
 use crate::cases::{audits_of, key_of};
 use crate::orders::lost;
@@ -45,11 +45,17 @@ impl<B: Backend> Platform<B> {
 
 impl<B: Backend> DecideCases for Platform<B> {
     async fn decide_case(&self, read: &StoredCase, to: CaseStatus, audit: &Audit) -> Result<Decided, StoreError> {
-        let case = self
-            .case_moved(&read.case.case_id, to, audit.at_ms)
-            .when("#status = :was AND (attribute_not_exists(seen) OR seen = :seen)")
-            .value(":was", text(read.status.name()))
-            .value(":seen", number(read.seen));
+        let case = self.case_moved(&read.case.case_id, to, audit.at_ms).value(":was", text(read.status.name()));
+        let case = match read.case.kind {
+            // The n-th parking of an order is one case: another attempt at it is another trouble.
+            CaseKind::Parked => case
+                .when("#status = :was AND row_version = :row_version AND attempt = :attempt")
+                .value(":row_version", number(read.case.row_version))
+                .value(":attempt", text(read.case.attempt.clone())),
+            CaseKind::Unreadable | CaseKind::DeadLetter | CaseKind::Difference => case
+                .when("#status = :was AND (attribute_not_exists(seen) OR seen = :seen)")
+                .value(":seen", number(read.seen)),
+        };
         match self.backend.transact(vec![case, self.audit(audit)]).await? {
             Transacted::Done => Ok(Decided::Done),
             Transacted::Refused(reasons) => match reasons.first() {

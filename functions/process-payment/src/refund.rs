@@ -1,7 +1,7 @@
 //! Refund: give money back. Each refund of an order is its own effect, told apart by its ordinal.
 
 use lambda_queue::idempotency::Lease;
-use order::{Money, Outcome};
+use order::{EventKind, Money, Order, Outcome, TimelineEntry};
 use ports::{ProviderError, RefundView, Stop};
 
 use crate::{Attempt, Ports, Provider, is_wrong_state, stuck};
@@ -16,12 +16,13 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
     let id = attempt.payment_id()?.clone();
     let amount = Money::new(amount_minor, attempt.order.currency);
     let mut lease = lease;
-    if in_doubt {
+    let was_parked = parked_since_it_was_asked_for(&attempt.order, ordinal);
+    if in_doubt || was_parked {
         let seen = look_up(attempt).await?;
         if let Some(refund) = of(&seen, ordinal) {
             return adopt(refund, ordinal, amount_minor);
         }
-        if lease.note.as_ref() == Some(&refused(&lease)) {
+        if was_parked {
             // A person has looked meanwhile, and may have given the money back past us.
             match by_hand(attempt, &seen).as_slice() {
                 [] => {}
@@ -31,8 +32,8 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
                     return Err(stuck(format!("{given} was given back by hand, and {amount_minor} was asked for")));
                 }
             }
-            lease = attempt.next_generation(&lease).await?;
-        } else if lease.note.as_ref() == Some(&answered(&lease)) {
+        }
+        if in_doubt && [answered(&lease), refused(&lease)].iter().any(|note| lease.note.as_ref() == Some(note)) {
             lease = attempt.next_generation(&lease).await?;
         }
     }
@@ -73,6 +74,15 @@ fn answered(lease: &Lease) -> String {
 /// the money back by hand.
 fn refused(lease: &Lease) -> String {
     format!("refused with generation {}", lease.generation)
+}
+
+/// Whether the order was parked after this refund was asked for, for whatever reason: then a person had to look at it.
+fn parked_since_it_was_asked_for(order: &Order, ordinal: usize) -> bool {
+    let asks = |entry: &&TimelineEntry| matches!(entry.event, EventKind::RefundRequested | EventKind::Refunding);
+    let asked = order.timeline.iter().filter(asks).nth(ordinal);
+    // A timeline that does not tell is no reason to be less careful.
+    let asked_at = asked.map_or(0, |entry| entry.version);
+    order.timeline.iter().any(|entry| entry.event == EventKind::Parked && entry.version > asked_at)
 }
 
 async fn look_up<P: Ports, Q: Provider>(attempt: &Attempt<'_, P, Q>) -> Result<Vec<RefundView>, Stop> {

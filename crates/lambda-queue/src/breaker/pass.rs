@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::distributed::{Answer, DistributedBreaker, Probe};
 use super::events::{Cause, Event};
-use super::limits::Mark;
+use super::limits::{Counts, Mark};
 use super::local::mark;
 use super::row::Row;
 use super::rules::Outcome;
@@ -13,6 +13,11 @@ use super::slots::{Probes, Step, step};
 use super::{PROBED_MS, Rejected, State};
 use crate::ports::Store;
 use crate::{Clock, Ids, Random};
+
+/// A stretch of fewer buckets than this is short: the present one, a fast clock's, and those of 10 s before.
+const SHORT_BUCKETS: usize = 4;
+/// Of the calls of a short stretch, how many have to fail, percent.
+const SHORT_PERCENT: u64 = 80;
 
 /// Steps of one call before it gives up: each one lost to another process.
 const STEPS: u32 = 6;
@@ -233,7 +238,14 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
             return;
         }
         // The shortest stretch up to now that holds enough calls: what went well before would hide an outage for as long again.
-        if let Some(met) = now.newest(now_ms).find_map(|counts| self.settings.thresholds.met(counts)) {
+        // Only who sees failures tells its counts, so a short stretch shows more of them than there are: there an outage is
+        // most calls, not half of them.
+        let judged = |(buckets, counts): (usize, Counts)| {
+            let most_fail =
+                (counts.failures + counts.slow).saturating_mul(100) >= counts.calls.saturating_mul(SHORT_PERCENT);
+            self.settings.thresholds.met(counts).filter(|_| buckets >= SHORT_BUCKETS || most_fail)
+        };
+        if let Some(met) = now.newest(now_ms).enumerate().find_map(judged) {
             let opened = self.change("open", met.into(), |pen, cause| pen.open(&now, &self.settings.wait, cause)).await;
             // A failed write was told; the next failure judges again.
             opened.ok();

@@ -36,6 +36,16 @@ pub(super) struct Change {
     reason: String,
 }
 
+/// An order whose command is sent again.
+#[derive(Debug, Args)]
+pub(super) struct Nudge {
+    #[command(flatten)]
+    change: Change,
+    /// Also one that was given up: its case is abandoned, and what it owed may have been settled by hand
+    #[arg(long)]
+    reopen: bool,
+}
+
 /// A mail that is sent once more.
 #[derive(Debug, Args)]
 pub(super) struct ResendMail {
@@ -63,19 +73,28 @@ async fn load(aws: &Aws, id: OrderId) -> anyhow::Result<Order> {
     aws.load_order(id).await?.ok_or_else(|| unknown(id))
 }
 
-/// Sends what an order owes; a parked one is let go, with its case, in one transaction.
-pub(super) async fn nudge(change: &Change, json: bool) -> anyhow::Result<()> {
+/// Sends what an order owes; a parked one is let go, with its case, in one transaction. One that was given up only where
+/// that is asked for.
+pub(super) async fn nudge(Nudge { change, reopen }: &Nudge, json: bool) -> anyhow::Result<()> {
     let (id, aws) = (change.what.order_id, change.what.target.aws().await?);
+    if !reopen
+        && let Some(parked) = load(&aws, id).await?.parked
+        && aws.load_case(&parked.case_id).await?.is_some_and(|case| case.status == CaseStatus::Abandoned)
+    {
+        bail!(
+            "order {id} was given up, and what it owed may have been settled by hand: `orderflow case show {}`; \
+             --reopen lets it go on all the same",
+            parked.case_id
+        );
+    }
     let by = by(&change.what.target, &change.reason).await?;
     let nudged = match resume(&aws, id, &by, CaseStatus::Superseded).await? {
         Resumed::Gone(_) => Nudged::Sent,
         Resumed::Unknown => Nudged::Unknown,
         Resumed::NotParked => {
-            let nudged = recover_orders::nudge(&aws, id).await?;
-            if nudged == Nudged::Sent {
-                aws.write_audit(&by.audit(&aws, "nudge", &id.to_string(), "what it owes is sent")).await?;
-            }
-            nudged
+            // Written down first: what was sent without a word of it could not be told of any more.
+            aws.write_audit(&by.audit(&aws, "nudge", &id.to_string(), "what it owes, if anything, is sent")).await?;
+            recover_orders::nudge(&aws, id).await?
         }
     };
     if json {

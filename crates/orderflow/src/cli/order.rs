@@ -28,7 +28,7 @@ pub(super) enum OrderCommand {
     /// Refund a shipped order, in part or the rest
     Refund(Refund),
     /// Send what an order owes, now; a parked order goes on (operators: over the stack's tables and queues)
-    Nudge(Change),
+    Nudge(Nudge),
     /// Publish an order's whole story again, in order and under the same event ids (operators)
     Republish(Change),
     /// Show when an order took which step, how long each took, and what it owes (operators)
@@ -220,7 +220,7 @@ pub(super) async fn run(command: OrderCommand, json: bool) -> anyhow::Result<()>
             let placed = place.caller.api().await?.place(&key, &body, place.wait).await;
             placed.and_then(api::Answer::success).with_context(|| format!("not placed (--key {key})"))?
         }
-        OrderCommand::Nudge(change) => return operate::nudge(&change, json).await,
+        OrderCommand::Nudge(what) => return operate::nudge(&what, json).await,
         OrderCommand::Republish(change) => return operate::republish(&change, json).await,
         OrderCommand::Timeline(what) => return operate::timeline(&what, json).await,
         OrderCommand::ResendMail(mail) => return operate::resend_mail(&mail, json).await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lambda_queue::{Clock as _, Queue as _};
 use order::{Fingerprint, Next, OrderId, Outcome, RefundStatus, Step, transition};
-use ports::{Commit, CommitOrder as _, RefundView, command_message};
+use ports::{CaseClass, Commit, CommitOrder as _, RefundView, command_message, park};
 
 use crate::an_order_after;
 use crate::shop::{Giving, Shop};
@@ -158,4 +158,31 @@ async fn a_refund_given_by_hand_before_is_none_of_those_that_are_asked_for() {
     shop.till.refunds.lock().unwrap().push(by_hand(AMOUNT));
     let id = a_refund_of(&shop, &[Giving::Lost]).await;
     assert_eq!(receipt(&shop, id).await, "re_2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_given_by_hand_counts_however_the_order_came_to_be_parked() {
+    for giving in [vec![], vec![Giving::Lost; 12]] {
+        let shop = Shop::open().await;
+        let id = a_refund_of(&shop, &giving).await;
+        if giving.is_empty() {
+            // By recovery: no effect was begun, nothing is in doubt.
+            let row = shop.row(id).await;
+            park(&*shop.platform, &row, "recover", CaseClass::Transient, "10 nudges moved nothing").await.unwrap();
+        } else {
+            for _ in 0..20_000 {
+                if shop.row(id).await.parked.is_some() {
+                    break;
+                }
+                shop.invoke(Step::Payment).await;
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        }
+        assert!(shop.row(id).await.parked.is_some());
+        let asked = shop.till.refund_keys.lock().unwrap().len();
+        shop.till.refunds.lock().unwrap().push(by_hand(AMOUNT));
+        assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
+        assert_eq!(receipt(&shop, id).await, format!("re_hand_{AMOUNT}"));
+        assert_eq!(shop.till.refund_keys.lock().unwrap().len(), asked, "nothing more is asked for");
+    }
 }

@@ -10,12 +10,12 @@ mod event;
 mod plan;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lambda_queue::Failure;
 use order::OrderId;
-use ports::{CaseStatus, Decided, owed};
+use ports::{CaseStatus, Decided, StoredCase, owed};
 use serde::Serialize;
 
 use crate::decide::{By, Operator, Resumed, resume};
@@ -97,6 +97,7 @@ pub async fn run(
 ) -> Report {
     let mut report = Report::default();
     let mut held: BTreeSet<String> = BTreeSet::new();
+    let mut groups: BTreeMap<usize, Option<String>> = BTreeMap::new();
     let mut taken_orders: BTreeSet<OrderId> = BTreeSet::new();
     let mut rest = planned.into_iter().peekable();
     let mut stages = CANARIES.into_iter();
@@ -117,6 +118,7 @@ pub async fn run(
             match step {
                 Step::Sent(sent) => {
                     report.sent += 1;
+                    groups.insert(report.cases.len(), next.group.clone());
                     watched.push((report.cases.len(), case_id.clone(), sent));
                     report.cases.push((case_id.to_string(), Outcome::Sent(Fate::NotSeenAgain)));
                     tokio::time::sleep(pace.between).await;
@@ -124,6 +126,9 @@ pub async fn run(
                 Step::End(outcome) => {
                     if matches!(outcome, Outcome::NotSent(_)) {
                         report.failed += 1;
+                    }
+                    // What did not go holds those behind it in its group.
+                    if matches!(outcome, Outcome::NotSent(_) | Outcome::Changed | Outcome::Refused(_)) {
                         held.extend(next.group.clone());
                     }
                     let failed = matches!(outcome, Outcome::NotSent(_));
@@ -138,6 +143,7 @@ pub async fn run(
         for (at, fate) in watch::fates(ports, watched, pace.watch).await {
             if fate == Fate::FailedAgain {
                 report.failed += 1;
+                held.extend(groups.get(&at).cloned().flatten());
             }
             if let Some((_, outcome)) = report.cases.get_mut(at) {
                 *outcome = Outcome::Sent(fate);
@@ -166,7 +172,11 @@ async fn one(
     if !matches!(planned.action, Action::Refused { .. }) {
         // The plan may be a while ago, or an old one that is run once more.
         let now = ports.load_case(&case.case.case_id).await?;
-        if now.is_none_or(|now| (now.status, now.seen) != (case.status, case.seen)) {
+        let same = |now: &StoredCase| {
+            let of = |case: &StoredCase| (case.status, case.seen, case.case.row_version, case.case.attempt.clone());
+            of(now) == of(case)
+        };
+        if !now.as_ref().is_some_and(same) {
             return Ok(Step::End(Outcome::Changed));
         }
     }
