@@ -16,7 +16,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -24,6 +24,7 @@ pub use artifacts::{FUNCTIONS, binaries, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
+pub use services::free_port;
 pub use status::{QueueDepth, Status, function_environment, status};
 
 use process::Guard;
@@ -53,6 +54,8 @@ pub struct Options {
     /// Where the functions reach AWS, when not ministack itself: a proxy that injects faults, say. `{endpoint}` in it
     /// is replaced with ministack's own address.
     pub function_endpoint: Option<String>,
+    /// ministack's port; a free one where there is none. For whoever has to know it before it is up.
+    pub port: Option<u16>,
     /// Template parameters on top of the ones every local stack gets, or in their place.
     pub parameters: Vec<(String, String)>,
     /// Says what is going on, one line a call.
@@ -81,6 +84,7 @@ impl Options {
             launcher: Launcher::Patched,
             compile: true,
             function_endpoint: None,
+            port: None,
             parameters: Vec::new(),
             progress: Arc::new(|_| ()),
         }
@@ -138,6 +142,19 @@ impl Stack {
     pub fn detach(self) -> StackInfo {
         self.guard.release();
         self.info
+    }
+
+    /// Kills the sandbox as a crash would (SIGKILL), waits for `down_for`, and starts it again on the same port and ledger.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub async fn crash_sandbox(&mut self, options: &Options, down_for: Duration) -> anyhow::Result<()> {
+        self.info.sandbox().kill();
+        tokio::time::sleep(down_for).await;
+        let sandbox = services::restart_sandbox(&options.root, &self.dir, &self.info, &mut self.guard).await?;
+        self.info.sandbox_pid = sandbox.pid;
+        self.info.sandbox_started = sandbox.started;
+        self.info.save(&self.dir)
     }
 
     /// Stops the stack and forgets it. The ledger and the logs stay.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpid};
 
 /// How long a process group may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -61,6 +61,21 @@ impl Process {
                 }
                 std::thread::sleep(POLL);
             }
+        }
+    }
+
+    /// Ends it at once, as a crash would (SIGKILL), and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        if !self.is_running() {
+            return;
+        }
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
+        if kill_process(pid, Signal::KILL).is_err() {
+            return;
+        }
+        let until = Instant::now() + GRACE;
+        while self.is_running() && Instant::now() < until {
+            std::thread::sleep(POLL);
         }
     }
 
@@ -137,6 +152,19 @@ mod tests {
         drop(guard);
         assert!(!process.is_running());
         assert!(test_kill_process_group(group).is_err(), "a member of the group is left");
+    }
+
+    #[test]
+    fn a_killed_process_is_gone_and_a_stranger_is_not_killed() {
+        let process = sleeper();
+        let stranger = Process { started: "1".to_owned(), ..process.clone() };
+        stranger.kill();
+        assert!(process.is_running());
+        process.kill();
+        assert!(!process.is_running());
+        // Its child lives on in the group.
+        let group = Pid::from_raw(i32::try_from(process.pid).unwrap()).unwrap();
+        kill_process_group(group, Signal::KILL).unwrap();
     }
 
     #[test]

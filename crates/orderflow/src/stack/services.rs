@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::process::{Guard, Process};
-use super::{ACCESS_KEY, Launcher, Options, REGION, artifacts};
+use super::{ACCESS_KEY, Launcher, Options, REGION, StackInfo, artifacts};
 
 /// ministack loads in about two seconds; a machine busy compiling takes longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ pub(crate) struct Sandbox {
 pub(crate) async fn start_ministack(options: &Options, dir: &Path, guard: &mut Guard) -> anyhow::Result<Ministack> {
     let log = dir.join("ministack.log");
     for _ in 0..PORT_ATTEMPTS {
-        let port = free_port()?;
+        let port = options.port.map_or_else(free_port, Ok)?;
         let endpoint = format!("http://127.0.0.1:{port}");
         let process = Process::start(ministack_command(options, dir, port, &endpoint)?, &log)?;
         guard.watch(&process);
@@ -129,6 +129,30 @@ pub(crate) async fn start_sandbox(root: &Path, dir: &Path, guard: &mut Guard) ->
     Ok(Sandbox { process, url, ledger })
 }
 
+/// Starts the sandbox that is gone once more, on its port and ledger: it carries on where it was.
+pub(crate) async fn restart_sandbox(
+    root: &Path,
+    dir: &Path,
+    info: &StackInfo,
+    guard: &mut Guard,
+) -> anyhow::Result<Process> {
+    let (url, log) = (&info.sandbox_url, dir.join("sandbox-restarted.log"));
+    let port = url.rsplit(':').next().unwrap_or_default();
+    for _ in 0..PORT_ATTEMPTS {
+        let mut command = Command::new(artifacts::binaries(root).join("sandbox"));
+        command.args(["--port", port]).arg("--ledger").arg(&info.ledger);
+        let process = Process::start(command, &log)?;
+        guard.watch(&process);
+        if answers(&process, &format!("{url}/_sandbox/health"), START_TIMEOUT).await {
+            return Ok(process);
+        }
+        process.stop();
+        // Somebody's outgoing connection may have the port for a moment.
+        tokio::time::sleep(POLL * 10).await;
+    }
+    bail!("the sandbox did not come up again at {url}; {} ends:\n{}", log.display(), tail(&log))
+}
+
 /// Waits for the API's health route: gateway, function process and route are there.
 pub(crate) async fn wait_for_api(api_url: &str) -> anyhow::Result<()> {
     let url = format!("{api_url}/healthz");
@@ -165,7 +189,11 @@ pub(crate) fn python(root: &Path) -> PathBuf {
     root.join(".venv/bin/python")
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A loopback port that nobody listens on now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free loopback port")?;
     Ok(listener.local_addr().context("no free loopback port")?.port())
 }
