@@ -20,6 +20,9 @@ use crate::tables::Row;
 /// How many of a list are spelt out.
 const SHOWN: usize = 20;
 
+/// Of the table of invariants where there is no terminal, columns.
+const WIDTH: u16 = 140;
+
 /// What became of the orders that a kind of fault touched.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Outcome {
@@ -197,6 +200,9 @@ impl Report {
             self.calls_untouched, self.unanswered
         );
         let mut invariants = table(&["invariant", "holds", "detail"]);
+        if !invariants.is_tty() {
+            invariants.set_width(WIDTH);
+        }
         for verdict in &self.invariants {
             invariants.add_row([verdict.id, if verdict.holds { "yes" } else { "NO" }, verdict.detail.as_str()]);
         }
