@@ -12,6 +12,7 @@ use super::dice::roll;
 use super::journal::Journal;
 use super::proxy::Sent;
 use crate::deployed::Deployed;
+use crate::wait::eventually;
 
 /// In the report.
 pub(super) const DUPLICATE: &str = "duplicate_message";
@@ -20,6 +21,8 @@ pub(super) const STALE: &str = "stale_message";
 
 /// How many of the messages are copied at once, and how many later.
 const ODDS: (f64, f64) = (0.02, 0.02);
+/// The longest that ministack may be away.
+const AWAY: Duration = Duration::from_secs(90);
 /// The steps whose queues are standard ones.
 const STEPS: [&str; 4] = ["validate", "payment", "stock", "shipping"];
 
@@ -69,7 +72,10 @@ pub(super) async fn copy(
                 () = tokio::time::sleep(after) => {}
                 _ = over.wait_for(|over| *over) => {}
             }
-            deployed.queues.send(&queue, message.group.as_deref(), std::slice::from_ref(&message.body)).await?;
+            let (group, body) = (message.group.as_deref(), std::slice::from_ref(&message.body));
+            // ministack may be away just now.
+            eventually("a copy is taken", AWAY, || async { Ok(deployed.queues.send(&queue, group, body).await.ok()) })
+                .await?;
             journal.note(kind, queue, order_ids(message.body.as_bytes()));
             anyhow::Ok(())
         });

@@ -105,6 +105,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let odds = Odds::usual(settings.intensity);
     let (proxy, sent) = Proxy::start(upstream, settings.seed, odds, journal.clone(), owner.clone()).await?;
     options.port = Some(port);
+    options.keep_state = true;
     options.function_endpoint = Some(format!("http://{}", proxy.addr));
     let mut stack = stack::up(&options).await?;
     owner.pid.store(stack.info.ministack_pid, Ordering::Release);
@@ -156,6 +157,8 @@ async fn exercise(
         owner,
         journal: journal.clone(),
         providers: providers::faults(settings.seed, &ids, settings.intensity),
+        #[allow(clippy::cast_precision_loss, reason = "orders are counted in thousands")]
+        placing: Duration::from_secs_f64(ids.len() as f64 / settings.rate.max(0.01)),
     };
     let (asked, all_asked) = watch::channel(false);
     let (over, until) = watch::channel(None::<Instant>);

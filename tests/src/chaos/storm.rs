@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use orderflow::stack::{Options, Stack};
+use orderflow::stack::{FUNCTIONS, Options, Stack};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -24,6 +24,10 @@ use crate::ledger::Fault;
 pub(super) const KILL_FUNCTION: &str = "kill_function";
 /// In the report.
 pub(super) const KILL_SANDBOX: &str = "kill_sandbox";
+/// In the report.
+pub(super) const RESTART_AWS: &str = "restart_ministack";
+/// When ministack is restarted, once, of the time that placing takes.
+const RESTART_AT: f64 = 0.4;
 /// Between two kills of a function that happens to be there, milliseconds.
 const KILLS_MS: std::ops::Range<u64> = 2_000..7_000;
 /// Between two kills of the sandbox, milliseconds; the first comes sooner.
@@ -46,6 +50,8 @@ pub(super) struct Storm<'a> {
     pub(super) owner: Owner,
     pub(super) journal: Journal,
     pub(super) providers: Vec<Fault>,
+    /// How long placing the orders takes.
+    pub(super) placing: Duration,
 }
 
 /// How it ended.
@@ -76,6 +82,7 @@ impl Storm<'_> {
         let now = tokio::time::Instant::now();
         let mut kill_at = now + ms(rng.random_range(KILLS_MS));
         let mut crash_at = now + ms(rng.random_range(SANDBOX_MS) / 3);
+        let mut restart_at = Some(now + self.placing.mul_f64(RESTART_AT));
         let mut look_at = now + LOOK;
         let mut ends_at = None;
         loop {
@@ -85,8 +92,18 @@ impl Storm<'_> {
                     None => std::future::pending().await,
                 }
             };
+            let restart = async {
+                match restart_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = end => break,
+                () = restart => {
+                    restart_at = None;
+                    self.restart_aws().await?;
+                }
                 asked_all = asked.wait_for(|asked| *asked), if ends_at.is_none() => {
                     // Whoever placed them is gone: there is nobody to make weather for.
                     if asked_all.is_err() {
@@ -135,6 +152,23 @@ impl Storm<'_> {
             self.journal.killed(&victim.function);
             self.journal.note(KILL_FUNCTION, victim.function.clone(), std::collections::BTreeSet::new());
         }
+    }
+
+    /// Every function dies with it; what they had answered it may not have heard.
+    async fn restart_aws(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        for function in FUNCTIONS {
+            self.journal.killed(function);
+        }
+        self.owner.pid.store(0, Ordering::Release);
+        self.stack.restart_ministack(self.options).await?;
+        self.owner.pid.store(self.stack.info.ministack_pid, Ordering::Release);
+        let what = format!("away for {} ms", started.elapsed().as_millis());
+        self.journal.note(RESTART_AWS, what, std::collections::BTreeSet::new());
+        for function in FUNCTIONS {
+            self.journal.killed(function);
+        }
+        Ok(())
     }
 
     async fn crash_sandbox(&mut self, watch: &mut Watch, away: Duration) -> anyhow::Result<()> {

@@ -17,7 +17,12 @@ pub(super) struct Victim {
 
 /// Every function process that ministack runs.
 pub(super) fn all(ministack: u32, stack: &str) -> Vec<Victim> {
-    descendants(ministack).into_iter().filter_map(|pid| victim(pid, stack)).collect()
+    below(ministack).into_iter().filter_map(|pid| victim(pid, stack)).collect()
+}
+
+/// Every process descends from 0, also those of somebody else's stack.
+fn below(ministack: u32) -> BTreeSet<u32> {
+    if ministack == 0 { BTreeSet::new() } else { descendants(ministack) }
 }
 
 /// Reads a process's own environment; only a function has the name of one in it.
@@ -40,8 +45,7 @@ pub(super) fn holder(ministack: u32, stack: &str, from: u16, to: u16) -> Option<
         let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&socket)))
     };
-    let pids: BTreeSet<u32> = descendants(ministack);
-    pids.into_iter().find(holds).and_then(|pid| victim(pid, stack))
+    below(ministack).into_iter().find(holds).and_then(|pid| victim(pid, stack))
 }
 
 /// The inode of a socket between two loopback ports, of `/proc/net/tcp`, see proc_pid_net(5): `sl local remote st
@@ -94,6 +98,7 @@ mod tests {
         assert_eq!(victim.function, "ship-order");
         let all = all(std::process::id(), "orderflow");
         assert!(all.iter().all(|victim| victim.pid != stranger.id()));
+        assert_eq!(super::all(0, "orderflow"), [], "where there is no ministack, nobody is a victim");
         assert!(kill(&victim));
         assert!(!function.wait().unwrap().success());
         stranger.kill().unwrap();

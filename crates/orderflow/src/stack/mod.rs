@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 pub use artifacts::{FUNCTIONS, binaries, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
@@ -56,6 +56,8 @@ pub struct Options {
     pub function_endpoint: Option<String>,
     /// ministack's port; a free one where there is none. For whoever has to know it before it is up.
     pub port: Option<u16>,
+    /// Keep ministack's state over [`Stack::restart_ministack`]. Off: it ends with its process.
+    pub keep_state: bool,
     /// Template parameters on top of the ones every local stack gets, or in their place.
     pub parameters: Vec<(String, String)>,
     /// Says what is going on, one line a call.
@@ -85,6 +87,7 @@ impl Options {
             compile: true,
             function_endpoint: None,
             port: None,
+            keep_state: false,
             parameters: Vec::new(),
             progress: Arc::new(|_| ()),
         }
@@ -154,6 +157,20 @@ impl Stack {
         let sandbox = services::restart_sandbox(&options.root, &self.dir, &self.info, &mut self.guard).await?;
         self.info.sandbox_pid = sandbox.pid;
         self.info.sandbox_started = sandbox.started;
+        self.info.save(&self.dir)
+    }
+
+    /// Asks ministack to end (SIGTERM), kills what functions it leaves behind, and starts it again on the same port with the
+    /// same state. [`Options::keep_state`] has to be set, and to have been set when the stack came up.
+    ///
+    /// # Errors
+    /// When its state is not kept, or it does not end or does not come up again.
+    pub async fn restart_ministack(&mut self, options: &Options) -> anyhow::Result<()> {
+        ensure!(options.keep_state, "ministack does not keep its state: what it holds would be lost");
+        self.info.ministack().end().await?;
+        let ministack = services::restart_ministack(options, &self.dir, &self.info, &mut self.guard).await?;
+        self.info.ministack_pid = ministack.pid;
+        self.info.ministack_started = ministack.started;
         self.info.save(&self.dir)
     }
 

@@ -18,6 +18,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// Between choosing a free port and binding it, someone else may take it.
 const PORT_ATTEMPTS: usize = 5;
 
+/// ministack keeps its pid file and the unpacked functions in the temporary folder: one of our own.
+const SCRATCH: &str = "tmp";
+
 /// A running ministack.
 pub(crate) struct Ministack {
     pub(crate) process: Process,
@@ -34,6 +37,11 @@ pub(crate) struct Sandbox {
 /// Starts ministack through the pinned launcher.
 pub(crate) async fn start_ministack(options: &Options, dir: &Path, guard: &mut Guard) -> anyhow::Result<Ministack> {
     let log = dir.join("ministack.log");
+    let scratch = dir.join(SCRATCH);
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot clear {}", scratch.display()))?;
+    }
+    std::fs::create_dir_all(&scratch)?;
     for _ in 0..PORT_ATTEMPTS {
         let port = options.port.map_or_else(free_port, Ok)?;
         let endpoint = format!("http://127.0.0.1:{port}");
@@ -53,12 +61,7 @@ pub(crate) async fn start_ministack(options: &Options, dir: &Path, guard: &mut G
 fn ministack_command(options: &Options, dir: &Path, port: u16, endpoint: &str) -> anyhow::Result<Command> {
     let python = python(&options.root);
     ensure!(python.is_file(), "{} is not there: run `make setup`", python.display());
-    // ministack keeps its pid file and the unpacked functions in the temporary folder: one of our own.
-    let scratch = dir.join("tmp");
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot clear {}", scratch.display()))?;
-    }
-    std::fs::create_dir_all(&scratch)?;
+    let scratch = dir.join(SCRATCH);
     let seen_by_functions = options
         .function_endpoint
         .as_deref()
@@ -94,6 +97,9 @@ fn ministack_command(options: &Options, dir: &Path, port: u16, endpoint: &str) -
         .env("TMPDIR", &scratch)
         .env("STATE_DIR", scratch.join("state"))
         .env("S3_DATA_DIR", scratch.join("s3"));
+    if options.keep_state {
+        command.envs([("PERSIST_STATE", "1"), ("S3_PERSIST", "1")]);
+    }
     Ok(command)
 }
 
@@ -127,6 +133,29 @@ pub(crate) async fn start_sandbox(root: &Path, dir: &Path, guard: &mut Guard) ->
         bail!("the sandbox does not answer at {url}; {} ends:\n{}", log.display(), tail(&log));
     }
     Ok(Sandbox { process, url, ledger })
+}
+
+/// Starts the ministack that has ended once more, on its port, with the state it left.
+pub(crate) async fn restart_ministack(
+    options: &Options,
+    dir: &Path,
+    info: &StackInfo,
+    guard: &mut Guard,
+) -> anyhow::Result<Process> {
+    let log = dir.join("ministack-restarted.log");
+    let port =
+        info.endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).context("an endpoint without a port")?;
+    for _ in 0..PORT_ATTEMPTS {
+        let process = Process::start(ministack_command(options, dir, port, &info.endpoint)?, &log)?;
+        guard.watch(&process);
+        if answers(&process, &format!("{}/_ministack/health", info.endpoint), START_TIMEOUT).await {
+            return Ok(process);
+        }
+        process.stop();
+        // Somebody's outgoing connection may have the port for a moment.
+        tokio::time::sleep(POLL * 10).await;
+    }
+    bail!("ministack did not come up again; {} ends:\n{}", log.display(), tail(&log))
 }
 
 /// Starts the sandbox that is gone once more, on its port and ledger: it carries on where it was.
