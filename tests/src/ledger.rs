@@ -5,7 +5,27 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 pub use sandbox::faults::{Fault, FaultKind, Operation};
 pub use sandbox::ledger::{Effect, LedgerEntry, Provider};
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// A rule in force, and how often it came true.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct InForce {
+    /// How often.
+    pub fired: u64,
+    /// Whose requests.
+    pub provider: Option<Provider>,
+    /// Which.
+    pub operation: Operation,
+    /// What goes wrong.
+    pub fault: FaultKind,
+    /// How often it may.
+    pub count: Option<u64>,
+    /// See [`Fault::delay_ms`].
+    pub delay_ms: Option<u64>,
+    /// Only of this order.
+    pub order_id: Option<String>,
+}
 
 /// The sandbox of one stack.
 #[derive(Clone, Debug)]
@@ -51,6 +71,26 @@ impl Ledger {
         let answer = self.http.post(format!("{}/_sandbox/faults", self.url)).json(&json!(fault)).send().await?;
         ensure!(answer.status().is_success(), "the fault is refused: {}", answer.text().await.unwrap_or_default());
         Ok(())
+    }
+
+    /// Puts faults in force, beside those that are.
+    ///
+    /// # Errors
+    /// When the sandbox does not take them.
+    pub async fn faults(&self, faults: &[Fault]) -> anyhow::Result<()> {
+        let answer = self.http.post(format!("{}/_sandbox/faults", self.url)).json(&json!(faults)).send().await?;
+        ensure!(answer.status().is_success(), "the faults are refused: {}", answer.text().await.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Every fault in force.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn in_force(&self) -> anyhow::Result<Vec<InForce>> {
+        let mut answer: Value = self.http.get(format!("{}/_sandbox/faults", self.url)).send().await?.json().await?;
+        let faults = answer.get_mut("faults").map(Value::take).context("the sandbox lists no faults")?;
+        serde_json::from_value(faults).context("the sandbox lists faults in another shape")
     }
 
     /// Takes all faults back.

@@ -6,6 +6,7 @@
 //! | [`deployed`] | one handle on everything below, made from a running stack |
 //! | [`api`], [`tables`], [`queues`], [`logs`], [`ledger`], [`mail`], [`archive`], [`mappings`] | one window each |
 //! | [`check`] | the invariants of the design, each a function over [`check::Evidence`] |
+//! | [`chaos`] | the run behind `make chaos`: the same while everything around the orders fails |
 //! | [`run`] | the run behind `make run`: generated orders, live progress, report |
 //! | [`runtime_api`] | a function's own binary, invoked as Lambda does |
 //! | [`wait`] | polling for a condition; nothing here sleeps and hopes |
@@ -13,6 +14,7 @@
 
 pub mod api;
 pub mod archive;
+pub mod chaos;
 pub mod check;
 pub mod clock;
 pub mod deployed;

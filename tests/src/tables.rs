@@ -262,6 +262,18 @@ impl Tables {
         self.scan(&self.idempotency).await
     }
 
+    /// Every effect record and mail claim: its key, and how often it was attempted.
+    ///
+    /// # Errors
+    /// When the table cannot be read, or an item has no key.
+    pub async fn attempts(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let attempts = |item: Item| {
+            let key = text(&item, "key").context("a record without a key")?;
+            Ok((key, number(&item, "attempts").unwrap_or_default()))
+        };
+        self.idempotency().await?.into_iter().map(attempts).collect()
+    }
+
     /// Every case. What stands beside them without a status are audit records.
     ///
     /// # Errors

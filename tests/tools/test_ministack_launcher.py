@@ -76,6 +76,72 @@ def test_the_plain_launcher_runs_one_batch_at_a_time(tmp_path):
     assert most_at_once(seen) == 1
 
 
+# Leaves some records unfinished the first times it sees them.
+STREAM_HANDLER = """
+import json, os
+def handler(event, context):
+    seen = os.environ["SEEN"]
+    told = open(seen).read().splitlines() if os.path.exists(seen) else []
+    for record in event["Records"]:
+        number = record["dynamodb"]["SequenceNumber"]
+        name = record["dynamodb"]["Keys"]["id"]["S"]
+        if name in ("3", "7", "8") and told.count("left " + name) < 2:
+            with open(seen, "a") as out:
+                out.write("left " + name + "\\n")
+            return {"batchItemFailures": [{"itemIdentifier": number}]}
+        with open(seen, "a") as out:
+            out.write("done " + name + "\\n")
+        told = open(seen).read().splitlines()
+    return {"batchItemFailures": []}
+"""
+RECORDS = 12
+
+
+def test_a_stream_goes_on_from_the_first_record_that_was_not_finished(tmp_path):
+    path = tmp_path / "seen.txt"
+    with ministack(tmp_path, "--patched") as endpoint:
+
+        def client(service):
+            return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1",
+                                aws_access_key_id="000000000000", aws_secret_access_key="local")
+
+        dynamodb, functions = client("dynamodb"), client("lambda")
+        table = dynamodb.create_table(
+            TableName="rows", BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        )["TableDescription"]
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as package:
+            package.writestr("index.py", STREAM_HANDLER)
+        functions.create_function(
+            FunctionName="stream", Runtime=f"python3.{sys.version_info.minor}", Handler="index.handler",
+            Role="arn:aws:iam::000000000000:role/stream", Code={"ZipFile": code.getvalue()}, Timeout=30,
+            Environment={"Variables": {"SEEN": str(path)}},
+        )
+        for number in range(RECORDS):
+            dynamodb.put_item(TableName="rows", Item={"id": {"S": str(number)}})
+        functions.create_event_source_mapping(
+            FunctionName="stream", EventSourceArn=table["LatestStreamArn"], BatchSize=100,
+            StartingPosition="TRIM_HORIZON", FunctionResponseTypes=["ReportBatchItemFailures"],
+        )
+        wait_until(lambda: path.exists() and f"done {RECORDS - 1}" in path.read_text().splitlines())
+    told = path.read_text().splitlines()
+    assert [line for line in told if line.startswith("done")] == [f"done {number}" for number in range(RECORDS)]
+    assert [told.count(f"left {name}") for name in ("3", "7", "8")] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("named, left", [([], 0), (["11"], 2), (["12"], 1), (["12", "10"], 3), (["9"], 0)])
+def test_records_are_unfinished_from_the_first_one_that_is_named(named, left):
+    event = {"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {"SequenceNumber": str(number)}}
+                         for number in (10, 11, 12)]}
+    answer = {"body": {"batchItemFailures": [{"itemIdentifier": number} for number in named]}}
+    assert launch.unfinished_records(event, answer) == left
+    assert launch.unfinished_records({"Records": [{"eventSource": "aws:sqs"}]}, answer) == 0
+    assert launch.unfinished_records(event, {"body": None}) == 0
+
+
 def assert_each_group_in_order(seen):
     stories = defaultdict(list)
     for group, number, began, ended in sorted(seen, key=lambda entry: entry[2]):

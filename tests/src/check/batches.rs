@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Evidence, Findings, Verdict};
 use crate::logs::RecordLine;
 
+/// Fed by a stream, which has no message ids: it names the one sequence number at which it starts again.
+const STREAM_FED: &str = "publish-events";
+
 /// I12: a batch answer names exactly the unhandled ids, none empty, all from the batch; and what was named came back.
 pub fn i12_batch_answers(evidence: &Evidence) -> Verdict {
     let mut found = Findings::new("I12", "batch answers that name exactly what was not handled");
@@ -15,6 +18,12 @@ pub fn i12_batch_answers(evidence: &Evidence) -> Verdict {
     for invocation in &evidence.logs.invocations {
         found.looked();
         let subject = format!("{} {}", invocation.function, invocation.request_id);
+        if invocation.function == STREAM_FED {
+            let named: Vec<&str> = invocation.failed_ids.iter().map(String::as_str).collect();
+            let names_one = matches!(named.as_slice(), [] | [_]) && !named.contains(&"");
+            found.require(names_one, &subject, || format!("starts its stream again at {named:?}"));
+            continue;
+        }
         let received: BTreeSet<&str> = invocation.received_ids.iter().map(String::as_str).collect();
         let failed: BTreeSet<&str> = invocation.failed_ids.iter().map(String::as_str).collect();
         found.require(!failed.contains("") && !received.contains(""), &subject, || "an empty id".to_owned());
@@ -36,6 +45,13 @@ pub fn i12_batch_answers(evidence: &Evidence) -> Verdict {
         found.require(failed == unhandled, &subject, || format!("names {failed:?}, did not handle {unhandled:?}"));
     }
     for (request_id, records) in of_invocation {
+        // Killed, an invocation tells of no end and names nobody: all of its batch comes back.
+        let cut_off = |record: &RecordLine| {
+            record.finished_ms().is_some_and(|at_ms| evidence.was_cut_off(&record.function, at_ms))
+        };
+        if records.iter().all(|record| cut_off(record)) {
+            continue;
+        }
         found.violated(request_id, format!("tells of {} records and not of itself", records.len()));
     }
     // Once nothing is left anywhere, the last word on every message has to be a yes, or it has become a case: what was named
@@ -85,6 +101,38 @@ mod tests {
         broken(i12_batch_answers, "did not handle", |evidence| evidence.logs.invocations[0].failed_ids.clear());
         broken(i12_batch_answers, "tells of", |evidence| drop(evidence.logs.records.remove(0)));
         broken(i12_batch_answers, "not of itself", |evidence| drop(evidence.logs.invocations.remove(1)));
+    }
+
+    #[test]
+    fn a_stream_starts_again_at_one_place() {
+        let mut evidence = good();
+        let mut stream = evidence.logs.invocations[1].clone();
+        stream.function = STREAM_FED.to_owned();
+        stream.received_ids.clear();
+        stream.failed_ids = vec!["100".to_owned()];
+        evidence.logs.invocations.push(stream);
+        let verdict = i12_batch_answers(&evidence);
+        assert!(verdict.holds, "{}", verdict.detail);
+        broken(i12_batch_answers, "starts its stream again at", |evidence| {
+            evidence.logs.invocations[1].function = STREAM_FED.to_owned();
+            evidence.logs.invocations[1].failed_ids = vec!["1".to_owned(), "2".to_owned()];
+        });
+    }
+
+    #[test]
+    fn an_invocation_that_was_killed_tells_of_no_end() {
+        let mut evidence = good();
+        evidence.logs.invocations.retain(|invocation| invocation.request_id != "r1");
+        assert!(!i12_batch_answers(&evidence).holds);
+        let at_ms = evidence.logs.records[0].finished_ms().unwrap();
+        for (function, at_ms, holds) in [
+            ("ship-order", at_ms + 10_000, true),
+            ("ship-order", at_ms + 60_000, false),
+            ("reserve-stock", at_ms + 10_000, false),
+        ] {
+            evidence.kills = vec![crate::check::Kill { function: function.to_owned(), at_ms }];
+            assert_eq!(i12_batch_answers(&evidence).holds, holds, "{function} {at_ms}");
+        }
     }
 
     #[test]

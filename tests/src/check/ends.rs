@@ -25,6 +25,13 @@ pub fn i9_one_end(evidence: &Evidence) -> Verdict {
             of_message.entry(record.message_id.as_str()).or_default().push(record);
         }
     }
+    let answered: HashSet<&str> =
+        evidence.logs.invocations.iter().map(|invocation| invocation.request_id.as_str()).collect();
+    // A record may say that it is done, and its function die before it answers: then it comes back.
+    let is_heard = |record: &RecordLine| {
+        answered.contains(record.request_id.as_str())
+            && !record.finished_ms().is_some_and(|at_ms| evidence.was_unheard(&record.function, at_ms))
+    };
     let drained = evidence.queues.are_drained() && evidence.queues.have_no_dead_letters();
     for (message_id, records) in of_message {
         found.looked();
@@ -38,7 +45,7 @@ pub fn i9_one_end(evidence: &Evidence) -> Verdict {
         found.require(!drained || last.is_acknowledged() || cases == 1, message_id, || {
             format!("ended {} and has neither come back nor become a case ({})", last.verdict, about())
         });
-        found.require(cases == 0 || given_up || !last.is_acknowledged(), message_id, || {
+        found.require(cases == 0 || given_up || !last.is_acknowledged() || !is_heard(last), message_id, || {
             format!("is done, and has a case as well ({})", about())
         });
     }
@@ -48,6 +55,7 @@ pub fn i9_one_end(evidence: &Evidence) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Kill;
     use crate::check::fixtures::{broken, good};
     use crate::tables::CaseRow;
 
@@ -93,6 +101,17 @@ mod tests {
             failed(evidence, "done");
             case_of(evidence, "c");
         });
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_killed_on_its_way_is_none() {
+        let mut evidence = good();
+        failed(&mut evidence, "done");
+        case_of(&mut evidence, "c");
+        let last = evidence.logs.records.last().unwrap();
+        let kill = Kill { function: last.function.clone(), at_ms: last.finished_ms().unwrap() + 100 };
+        evidence.kills.push(kill);
+        assert!(i9_one_end(&evidence).holds, "{}", i9_one_end(&evidence).detail);
     }
 
     #[test]

@@ -67,6 +67,20 @@ pub struct RefundAsked {
     pub status: u16,
 }
 
+/// A function's process that was killed, or whose answer was lost with its Lambda.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kill {
+    /// `process-payment`.
+    pub function: String,
+    /// When, UTC milliseconds.
+    pub at_ms: u64,
+}
+
+/// How long before its end a killed invocation may have told of a record: the longest timeout of a queue-fed function.
+const INVOCATION_MS: u64 = 30_000;
+/// How long before its process was killed an invocation may have told of its end, and not been heard.
+const ANSWER_MS: u64 = 3_000;
+
 /// Everything the invariants are judged by.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
@@ -90,6 +104,12 @@ pub struct Evidence {
     pub logs: LogLines,
     /// What the archive holds; `None` where it was not read.
     pub archived: Option<Vec<Archived>>,
+    /// Effect records and mail claims: key and attempts.
+    pub effects: Vec<(String, u64)>,
+    /// SQS's ids of the messages in dead-letter queues; empty where they were not read.
+    pub dead: BTreeSet<String>,
+    /// Functions that were killed.
+    pub kills: Vec<Kill>,
 }
 
 impl Evidence {
@@ -118,6 +138,9 @@ impl Evidence {
             // Last: a letter that the logs tell of has become its case.
             cases: deployed.tables.cases().await?,
             archived: Some(archive::events(&deployed.clients, &deployed.info).await?),
+            effects: deployed.tables.attempts().await?,
+            dead: BTreeSet::new(),
+            kills: Vec::new(),
         })
     }
 
@@ -133,6 +156,21 @@ impl Evidence {
             archived.retain(|event| ids.contains(&event.order_id));
         }
         self
+    }
+
+    /// Whether an invocation of this function that told of a record then may have been killed before it told of its end.
+    pub(crate) fn was_cut_off(&self, function: &str, told_ms: u64) -> bool {
+        self.killed_between(function, told_ms, told_ms.saturating_add(INVOCATION_MS))
+    }
+
+    /// Whether the answer of an invocation that told of its last record then may not have been heard.
+    pub(crate) fn was_unheard(&self, function: &str, told_ms: u64) -> bool {
+        self.killed_between(function, told_ms, told_ms.saturating_add(ANSWER_MS))
+    }
+
+    fn killed_between(&self, function: &str, from_ms: u64, to_ms: u64) -> bool {
+        let near = |at_ms: u64| at_ms.saturating_add(ANSWER_MS) >= from_ms && at_ms <= to_ms;
+        self.kills.iter().any(|kill| kill.function == function && near(kill.at_ms))
     }
 
     /// The rows by id.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod batches;
+mod bounds;
 mod ends;
 mod evidence;
 #[cfg(test)]
@@ -22,12 +23,19 @@ use serde::Serialize;
 
 pub use answers::{i2_no_phantom, i10_same_key_same_order};
 pub use batches::i12_batch_answers;
+pub use bounds::{i13_drains, i14_work_is_bounded};
 pub use ends::i9_one_end;
-pub use evidence::{Evidence, Placed, RefundAsked};
+pub use evidence::{Evidence, Kill, Placed, RefundAsked};
 pub use life::{i1_no_loss, i8_legal_transitions};
 pub use money::{i3_money, i4_nothing_ships_uncaptured, i5_nothing_ships_twice, i6_compensation_is_complete};
 pub use published::i11_every_version_published;
 pub use stock::i7_stock_is_conserved;
+
+/// Three good orders, for tests of what stands on evidence.
+#[cfg(test)]
+pub(crate) fn evidence_for_tests() -> Evidence {
+    fixtures::good()
+}
 
 /// How many violations a verdict spells out.
 const SHOWN: usize = 5;

@@ -1,6 +1,6 @@
 //! Who used the processors: ministack itself, the functions it runs, the sandbox, this program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -55,6 +55,12 @@ impl Cpu {
             driver_s: seconds(whole(std::process::id())),
         })
     }
+}
+
+/// The processes below one, at any depth; none where the system does not tell.
+pub(crate) fn descendants(of: u32) -> BTreeSet<u32> {
+    let processes = processes(Path::new("/proc")).unwrap_or_default();
+    processes.keys().copied().filter(|pid| descends(&processes, *pid, of)).collect()
 }
 
 /// A process: its parent, and its ticks.

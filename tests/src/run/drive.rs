@@ -1,11 +1,12 @@
 //! Places the orders at their pace, does with each what is planned, and waits for the end.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use order::OrderId;
+use order::{OrderId, State};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -22,8 +23,14 @@ use crate::tables::Glimpse;
 const UNPACED: usize = 24;
 /// A client that was told to come again does so this often.
 const TRIES: u32 = 5;
-/// Between a client's tries, times the try.
+/// The same where much is failing around it.
+const ROUGH_TRIES: u32 = 25;
+/// Between a client's tries, times the try, ...
 const TRY_PAUSE: Duration = Duration::from_millis(300);
+/// ... and at most.
+const LONGEST_TRY_PAUSE: Duration = Duration::from_secs(3);
+/// So long the local AWS may not answer the one who looks, in rough weather.
+const UNSEEN: Duration = Duration::from_secs(90);
 /// The least time between two looks at the table: looking costs the local AWS something, too.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 /// Looking takes at most one part in so many of the time.
@@ -48,6 +55,54 @@ pub struct Journal {
     pub troubles: Vec<String>,
     /// What was still going on when the run was given up; empty when it came to its end.
     pub stuck: Vec<String>,
+    /// Requests that were answered 5xx or not at all, where that is no trouble: see [`Manner::rough`].
+    pub unanswered: usize,
+    /// When all had ended, UTC milliseconds.
+    pub ended_ms: u64,
+}
+
+/// How a run is driven.
+pub(crate) struct Manner {
+    /// Orders a second; as fast as they are taken where there is none.
+    rate: Option<f64>,
+    /// Given up when nothing has moved for so long.
+    stuck_after: Duration,
+    /// A client's tries.
+    tries: u32,
+    rough: Option<Weather>,
+}
+
+/// Rough weather: requests that are not answered are repeated and are no trouble, and the run neither ends before the
+/// weather is over nor goes on after a given instant.
+struct Weather {
+    /// Set once every order was asked for.
+    asked: watch::Sender<bool>,
+    /// Set once the weather is over: then the run has until this instant.
+    over: watch::Receiver<Option<Instant>>,
+}
+
+impl Manner {
+    /// Every request has to be answered.
+    pub(crate) fn calm(rate: Option<f64>, stuck_after: Duration) -> Self {
+        Self { rate, stuck_after, tries: TRIES, rough: None }
+    }
+
+    /// In rough weather. `asked` is told when every order was asked for; the run ends only after `over` is set, at the
+    /// latest at the instant it is set to.
+    pub(crate) fn rough(rate: f64, asked: watch::Sender<bool>, over: watch::Receiver<Option<Instant>>) -> Self {
+        Self { rate: Some(rate), stuck_after: Duration::MAX, tries: ROUGH_TRIES, rough: Some(Weather { asked, over }) }
+    }
+
+    /// Whether the run may end by itself, and whether it has to.
+    fn may_end(&self) -> (bool, bool) {
+        match &self.rough {
+            None => (true, false),
+            Some(weather) => {
+                let until = *weather.over.borrow();
+                (until.is_some(), until.is_some_and(|until| Instant::now() >= until))
+            }
+        }
+    }
 }
 
 type Seen = Arc<HashMap<OrderId, Glimpse>>;
@@ -57,36 +112,42 @@ struct Shared {
     journal: Mutex<Journal>,
     seen: watch::Receiver<Seen>,
     accepted: AtomicUsize,
+    manner: Manner,
 }
 
-/// Places the plan's orders, `rate` a second (as fast as they are taken where there is none), and waits until all have
-/// ended and the queues are empty, or nothing has moved for `stuck_after`.
-pub(super) async fn drive(
-    deployed: Arc<Deployed>,
-    plan: Plan,
-    rate: Option<f64>,
-    stuck_after: Duration,
-) -> anyhow::Result<Journal> {
+/// Places the plan's orders at their pace, and waits until all have ended and the queues are empty, or until it is given
+/// up.
+pub(crate) async fn drive(deployed: Arc<Deployed>, plan: Plan, manner: Manner) -> anyhow::Result<Journal> {
     for order in &plan.orders {
         deployed.api.token(&order.who).await?;
     }
     let total = plan.orders.len();
     let (tell, seen) = watch::channel(Seen::default());
     let journal = Mutex::new(Journal { orders: plan.orders.clone(), ..Journal::default() });
-    let shared = Arc::new(Shared { deployed: Arc::clone(&deployed), journal, seen, accepted: AtomicUsize::new(0) });
+    let deployed_ = Arc::clone(&deployed);
+    let shared = Arc::new(Shared { deployed: deployed_, journal, seen, accepted: AtomicUsize::new(0), manner });
 
-    let placing = tokio::spawn(place_all(Arc::clone(&shared), plan.orders, rate));
+    let placing = tokio::spawn(place_all(Arc::clone(&shared), plan.orders));
     let placing_stops = placing.abort_handle();
     let mut progress = Progress::start(total);
     let mut moved = (Instant::now(), String::new());
+    let mut seen_at = Instant::now();
     let stuck = loop {
         let looked = Instant::now();
-        let glimpses = deployed.tables.glimpses().await?;
+        let glimpses = match deployed.tables.glimpses().await {
+            Err(_) if shared.manner.rough.is_some() && seen_at.elapsed() < UNSEEN => {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            glimpses => glimpses?,
+        };
+        seen_at = Instant::now();
+        let (may_end, mut has_to) = shared.manner.may_end();
         progress.show(shared.accepted.load(Ordering::Relaxed), &glimpses);
         let settled = glimpses.values().all(Glimpse::is_settled);
         let mut state = format!("{:?}", fingerprint(&glimpses));
         tell.send_replace(Arc::new(glimpses));
-        if settled && placing.is_finished() {
+        if settled && placing.is_finished() && may_end {
             let depths = deployed.queues.depths().await?;
             if depths.are_drained() {
                 break Vec::new();
@@ -95,7 +156,10 @@ pub(super) async fn drive(
         }
         if moved.1 != state {
             moved = (Instant::now(), state);
-        } else if moved.0.elapsed() > stuck_after {
+        } else if moved.0.elapsed() > shared.manner.stuck_after {
+            has_to = true;
+        }
+        if has_to {
             break what_is_stuck(&deployed, shared.seen.borrow().as_ref(), placing.is_finished()).await?;
         }
         tokio::time::sleep(LOOK_EVERY.max(looked.elapsed() * LOOK_SHARE)).await;
@@ -108,6 +172,7 @@ pub(super) async fn drive(
     }
     let mut journal = std::mem::take(&mut *shared.journal.lock().await);
     journal.stuck = stuck;
+    journal.ended_ms = now_ms();
     journal.placed.sort_by_key(|placed| placed.at_ms);
     Ok(journal)
 }
@@ -137,12 +202,12 @@ async fn what_is_stuck(
 }
 
 /// Starts every order at its time, and waits for all of their customers.
-async fn place_all(shared: Arc<Shared>, orders: Vec<PlannedOrder>, rate: Option<f64>) -> anyhow::Result<()> {
+async fn place_all(shared: Arc<Shared>, orders: Vec<PlannedOrder>) -> anyhow::Result<()> {
     let started = tokio::time::Instant::now();
     let lanes = Arc::new(Semaphore::new(UNPACED));
     let mut customers = JoinSet::new();
     for (at, order) in orders.into_iter().enumerate() {
-        let permit = match rate {
+        let permit = match shared.manner.rate {
             Some(rate) => {
                 #[allow(clippy::cast_precision_loss, reason = "orders are counted in thousands")]
                 let due = Duration::from_secs_f64(at as f64 / rate.max(0.01));
@@ -161,6 +226,9 @@ async fn place_all(shared: Arc<Shared>, orders: Vec<PlannedOrder>, rate: Option<
         });
     }
     shared.journal.lock().await.placing_s = started.elapsed().as_secs_f64();
+    if let Some(weather) = &shared.manner.rough {
+        weather.asked.send_replace(true);
+    }
     while let Some(ended) = customers.join_next().await {
         ended?;
     }
@@ -169,7 +237,7 @@ async fn place_all(shared: Arc<Shared>, orders: Vec<PlannedOrder>, rate: Option<
 
 /// Places an order, again under the same key where it may not have been taken, as a good client does.
 async fn place(shared: &Shared, order: &PlannedOrder) -> bool {
-    for nth in 1..=TRIES {
+    for nth in 1..=shared.manner.tries {
         let (answer, took_ms) = place_once(shared, order, &order.body).await;
         if let Some(answer) = answer {
             if answer.is_success() {
@@ -177,12 +245,16 @@ async fn place(shared: &Shared, order: &PlannedOrder) -> bool {
                 shared.journal.lock().await.accept_ms.push(took_ms);
                 return true;
             }
-            if !matches!(answer.status, 429 | 502..=504) {
+            let again = match shared.manner.rough {
+                Some(_) => matches!(answer.status, 429 | 500..=599),
+                None => matches!(answer.status, 429 | 502..=504),
+            };
+            if !again {
                 trouble(shared, order, &format!("placing was answered {} {}", answer.status, answer.text)).await;
                 return false;
             }
         }
-        tokio::time::sleep(TRY_PAUSE * nth).await;
+        tokio::time::sleep((TRY_PAUSE * nth).min(LONGEST_TRY_PAUSE)).await;
     }
     trouble(shared, order, "was never taken").await;
     false
@@ -193,7 +265,7 @@ async fn place_once(shared: &Shared, order: &PlannedOrder, body: &serde_json::Va
     let answer = match shared.deployed.api.place(&order.who, &order.key, body).await {
         Ok(answer) => Some(answer),
         Err(error) => {
-            trouble(shared, order, &format!("{error:#}")).await;
+            unanswered(shared, order, &format!("{error:#}")).await;
             None
         }
     };
@@ -204,6 +276,37 @@ async fn place_once(shared: &Shared, order: &PlannedOrder, body: &serde_json::Va
 
 async fn trouble(shared: &Shared, order: &PlannedOrder, what: &str) {
     shared.journal.lock().await.troubles.push(format!("order {}: {what}", order.order_id));
+}
+
+/// A request that got no answer, or a 5xx.
+async fn unanswered(shared: &Shared, order: &PlannedOrder, what: &str) {
+    match shared.manner.rough {
+        Some(_) => shared.journal.lock().await.unanswered += 1,
+        None => trouble(shared, order, what).await,
+    }
+}
+
+/// Asks until it is told, as a good client does: once in calm weather, where every request has to be answered.
+async fn until_told<W: Future<Output = anyhow::Result<Answer>>>(
+    shared: &Shared,
+    order: &PlannedOrder,
+    what: &str,
+    ask: impl Fn() -> W,
+) -> Option<Answer> {
+    for nth in 1..=shared.manner.tries {
+        let why = match ask().await {
+            Ok(answer) if !matches!(answer.status, 429 | 500..=599) => return Some(answer),
+            Ok(answer) => format!("{what} was answered {} {}", answer.status, answer.text),
+            Err(error) => format!("{what}: {error:#}"),
+        };
+        unanswered(shared, order, &why).await;
+        if shared.manner.rough.is_none() {
+            return None;
+        }
+        tokio::time::sleep((TRY_PAUSE * nth).min(LONGEST_TRY_PAUSE)).await;
+    }
+    trouble(shared, order, &format!("{what} was never answered")).await;
+    None
 }
 
 /// What the customer does with an accepted order.
@@ -236,11 +339,12 @@ async fn follow_up(shared: &Shared, order: &PlannedOrder) {
 }
 
 async fn cancel(shared: &Shared, order: &PlannedOrder) {
-    match shared.deployed.api.cancel(&order.who, order.order_id).await {
-        Ok(answer) if answer.is_success() => shared.journal.lock().await.cancels.0 += 1,
-        Ok(answer) if answer.status == 409 => shared.journal.lock().await.cancels.1 += 1,
-        Ok(answer) => trouble(shared, order, &format!("cancel was answered {}", answer.status)).await,
-        Err(error) => trouble(shared, order, &format!("cancel: {error:#}")).await,
+    let ask = || shared.deployed.api.cancel(&order.who, order.order_id);
+    match until_told(shared, order, "cancel", ask).await {
+        Some(answer) if answer.is_success() => shared.journal.lock().await.cancels.0 += 1,
+        Some(answer) if answer.status == 409 => shared.journal.lock().await.cancels.1 += 1,
+        Some(answer) => trouble(shared, order, &format!("cancel was answered {}", answer.status)).await,
+        None => {}
     }
 }
 
@@ -253,24 +357,26 @@ async fn refund(shared: &Shared, order: &PlannedOrder) {
     let shipped = |orders: &Seen| {
         orders.get(&order.order_id).is_some_and(|glimpse| glimpse.state.is_terminal() || glimpse.parked)
     };
-    if seen.wait_for(shipped).await.is_err() {
+    let has_shipped = match seen.wait_for(shipped).await {
+        Ok(orders) => orders.get(&order.order_id).is_some_and(|glimpse| glimpse.state == State::Shipped),
+        Err(_) => false,
+    };
+    if !has_shipped {
         return;
     }
     let api: &Client = &shared.deployed.api;
     let again = order.refunds.last().map(|amount| (order.refunds.len() - 1, *amount));
     for (nth, amount_minor) in order.refunds.iter().copied().enumerate().chain(again) {
         let key = format!("{}-refund-{nth}", order.key);
-        let status = match api.refund(&order.who, order.order_id, &key, amount_minor).await {
-            Ok(answer) => {
+        let ask = || api.refund(&order.who, order.order_id, &key, amount_minor);
+        let status = match until_told(shared, order, "refund", ask).await {
+            Some(answer) => {
                 if !answer.is_success() {
                     trouble(shared, order, &format!("refund was answered {} {}", answer.status, answer.text)).await;
                 }
                 answer.status
             }
-            Err(error) => {
-                trouble(shared, order, &format!("refund: {error:#}")).await;
-                0
-            }
+            None => 0,
         };
         let asked = RefundAsked { order_id: order.order_id, key, amount_minor, status };
         shared.journal.lock().await.refunds.push(asked);

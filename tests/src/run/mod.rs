@@ -1,13 +1,13 @@
 //! The run behind `make run`: a fresh stack, generated orders, live progress, a table, the invariants, a report.
 
 mod cpu;
-mod drive;
+pub(crate) mod drive;
 mod figures;
 mod kind;
 pub mod outage;
 mod plan;
 mod progress;
-mod report;
+pub(crate) mod report;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use crate::guard;
 use crate::wait::eventually;
 
 pub use cpu::Cpu;
+pub(crate) use cpu::descendants;
 pub use figures::Figures;
 pub use kind::Kind;
 pub use plan::{Plan, PlannedOrder};
@@ -139,7 +140,7 @@ async fn exercise(
     let cpu_before = cpu();
     let rate = settings.backlog.is_none().then_some(settings.rate);
     let stuck_after = Duration::from_secs(settings.stuck_after_s);
-    let journal = drive::drive(Arc::clone(&deployed), plan, rate, stuck_after).await?;
+    let journal = drive::drive(Arc::clone(&deployed), plan, drive::Manner::calm(rate, stuck_after)).await?;
     let cpu = cpu().zip(cpu_before).map(|(after, before)| after.since(before));
 
     let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
@@ -159,7 +160,7 @@ async fn exercise(
 
 /// A function's lines reach the log just after its answer: waits until every invocation whose records are known tells
 /// of itself, and nothing was added between two looks.
-async fn wait_for_the_last_lines(deployed: &Deployed, since_ms: u64) -> anyhow::Result<()> {
+pub(crate) async fn wait_for_the_last_lines(deployed: &Deployed, since_ms: u64) -> anyhow::Result<()> {
     let last = std::sync::Mutex::new(0_usize);
     eventually("the functions' last log lines", Duration::from_secs(20), || async {
         let lines = deployed.logs.since(since_ms).await?;

@@ -142,7 +142,7 @@ impl Report {
                 p95_ms: percentile(&accept_ms, 95),
                 p99_ms: percentile(&accept_ms, 99),
             },
-            unexpected: unexpected(journal, evidence),
+            unexpected: unexpected(journal, evidence, |_| true),
             troubles: journal.troubles.clone(),
             stuck: journal.stuck.clone(),
             dead_letters: dead.collect(),
@@ -277,18 +277,18 @@ impl Report {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     table
 }
 
-fn right(text: String) -> Cell {
+pub(crate) fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn ends(evidence: &Evidence) -> Ends {
+pub(crate) fn ends(evidence: &Evidence) -> Ends {
     let mut ends = Ends { accepted: evidence.rows.len(), ..Ends::default() };
     for row in &evidence.rows {
         let order = &row.order;
@@ -312,8 +312,12 @@ fn ends(evidence: &Evidence) -> Ends {
     ends
 }
 
-/// Orders that ended otherwise than their kind says.
-fn unexpected(journal: &Journal, evidence: &Evidence) -> Vec<String> {
+/// Orders that ended otherwise than their kind says, of those that are asked for.
+pub(crate) fn unexpected(
+    journal: &Journal,
+    evidence: &Evidence,
+    asked_for: impl Fn(order::OrderId) -> bool,
+) -> Vec<String> {
     let kinds: BTreeMap<order::OrderId, Kind> =
         journal.orders.iter().map(|order| (order.order_id, order.kind)).collect();
     let otherwise = |row: &&crate::tables::Row| {
@@ -324,7 +328,8 @@ fn unexpected(journal: &Journal, evidence: &Evidence) -> Vec<String> {
         let reason = row.order.reason.as_ref().map(|reason| format!(", {:?}", reason.code)).unwrap_or_default();
         format!("order {} ({kind}): {}{reason}", row.order.order_id, story(row))
     };
-    evidence.rows.iter().filter(otherwise).map(describe).collect()
+    let asked_for = |row: &&crate::tables::Row| asked_for(row.order.order_id);
+    evidence.rows.iter().filter(asked_for).filter(otherwise).map(describe).collect()
 }
 
 #[cfg(test)]

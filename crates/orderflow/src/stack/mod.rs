@@ -16,14 +16,15 @@ mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 pub use artifacts::{FUNCTIONS, binaries, build};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
+pub use services::free_port;
 pub(crate) use status::queue_depths;
 pub use status::{QueueDepth, Status, function_environment, status};
 
@@ -54,6 +55,10 @@ pub struct Options {
     /// Where the functions reach AWS, when not ministack itself: a proxy that injects faults, say. `{endpoint}` in it
     /// is replaced with ministack's own address.
     pub function_endpoint: Option<String>,
+    /// ministack's port; a free one where there is none. For whoever has to know it before it is up.
+    pub port: Option<u16>,
+    /// Keep ministack's state over [`Stack::restart_ministack`]. Off: it ends with its process.
+    pub keep_state: bool,
     /// Template parameters on top of the ones every local stack gets, or in their place.
     pub parameters: Vec<(String, String)>,
     /// Says what is going on, one line a call.
@@ -82,6 +87,8 @@ impl Options {
             launcher: Launcher::Patched,
             compile: true,
             function_endpoint: None,
+            port: None,
+            keep_state: false,
             parameters: Vec::new(),
             progress: Arc::new(|_| ()),
         }
@@ -139,6 +146,33 @@ impl Stack {
     pub fn detach(self) -> StackInfo {
         self.guard.release();
         self.info
+    }
+
+    /// Kills the sandbox as a crash would (SIGKILL), waits for `down_for`, and starts it again on the same port and ledger.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub async fn crash_sandbox(&mut self, options: &Options, down_for: Duration) -> anyhow::Result<()> {
+        self.info.sandbox().kill();
+        tokio::time::sleep(down_for).await;
+        let sandbox = services::restart_sandbox(&options.root, &self.dir, &self.info, &mut self.guard).await?;
+        self.info.sandbox_pid = sandbox.pid;
+        self.info.sandbox_started = sandbox.started;
+        self.info.save(&self.dir)
+    }
+
+    /// Asks ministack to end (SIGTERM), kills what functions it leaves behind, and starts it again on the same port with the
+    /// same state. [`Options::keep_state`] has to be set, and to have been set when the stack came up.
+    ///
+    /// # Errors
+    /// When its state is not kept, or it does not end or does not come up again.
+    pub async fn restart_ministack(&mut self, options: &Options) -> anyhow::Result<()> {
+        ensure!(options.keep_state, "ministack does not keep its state: what it holds would be lost");
+        self.info.ministack().end().await?;
+        let ministack = services::restart_ministack(options, &self.dir, &self.info, &mut self.guard).await?;
+        self.info.ministack_pid = ministack.pid;
+        self.info.ministack_started = ministack.started;
+        self.info.save(&self.dir)
     }
 
     /// Stops the stack and forgets it. The ledger and the logs stay.

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid};
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpid};
 
 /// How long a process group may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
+/// How long a process may take to write down its state.
+const LONGEST_END: Duration = Duration::from_secs(60);
 
 /// A process of ours: the leader of its own process group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,37 @@ impl Process {
                 std::thread::sleep(POLL);
             }
         }
+    }
+
+    /// Ends it at once, as a crash would (SIGKILL), and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        if !self.is_running() {
+            return;
+        }
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
+        if kill_process(pid, Signal::KILL).is_err() {
+            return;
+        }
+        let until = Instant::now() + GRACE;
+        while self.is_running() && Instant::now() < until {
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Asks it alone to end (SIGTERM), waits as long as it takes to write down its state, then kills what is left of its
+    /// group.
+    pub(crate) async fn end(&self) -> anyhow::Result<()> {
+        let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no process id")?;
+        ensure!(self.is_running(), "process {} is gone already", self.pid);
+        kill_process(group, Signal::TERM).context("it cannot be told to end")?;
+        let until = Instant::now() + LONGEST_END;
+        while self.is_running() {
+            ensure!(Instant::now() < until, "process {} does not end within {LONGEST_END:?}", self.pid);
+            tokio::time::sleep(POLL).await;
+        }
+        // Where nothing is left, there is nothing to kill.
+        kill_process_group(group, Signal::KILL).ok();
+        Ok(())
     }
 
     /// Collects it if it is our own child and has ended, so that no zombie is taken for a running process.
@@ -137,6 +170,33 @@ mod tests {
         drop(guard);
         assert!(!process.is_running());
         assert!(test_kill_process_group(group).is_err(), "a member of the group is left");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_told_to_end_leaves_no_child() {
+        let process = sleeper();
+        let group = Pid::from_raw(i32::try_from(process.pid).unwrap()).unwrap();
+        process.end().await.unwrap();
+        assert!(!process.is_running());
+        let gone = (0..200).any(|_| {
+            std::thread::sleep(POLL);
+            test_kill_process_group(group).is_err()
+        });
+        assert!(gone, "a member of the group is left");
+        assert!(process.end().await.is_err(), "it is gone already");
+    }
+
+    #[test]
+    fn a_killed_process_is_gone_and_a_stranger_is_not_killed() {
+        let process = sleeper();
+        let stranger = Process { started: "1".to_owned(), ..process.clone() };
+        stranger.kill();
+        assert!(process.is_running());
+        process.kill();
+        assert!(!process.is_running());
+        // Its child lives on in the group.
+        let group = Pid::from_raw(i32::try_from(process.pid).unwrap()).unwrap();
+        kill_process_group(group, Signal::KILL).unwrap();
     }
 
     #[test]

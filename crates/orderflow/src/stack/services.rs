@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::process::{Guard, Process};
-use super::{ACCESS_KEY, Launcher, Options, REGION, artifacts};
+use super::{ACCESS_KEY, Launcher, Options, REGION, StackInfo, artifacts};
 
 /// ministack loads in about two seconds; a machine busy compiling takes longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,6 +17,9 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// Between choosing a free port and binding it, someone else may take it.
 const PORT_ATTEMPTS: usize = 5;
+
+/// ministack keeps its pid file and the unpacked functions in the temporary folder: one of our own.
+const SCRATCH: &str = "tmp";
 
 /// A running ministack.
 pub(crate) struct Ministack {
@@ -34,8 +37,13 @@ pub(crate) struct Sandbox {
 /// Starts ministack through the pinned launcher.
 pub(crate) async fn start_ministack(options: &Options, dir: &Path, guard: &mut Guard) -> anyhow::Result<Ministack> {
     let log = dir.join("ministack.log");
+    let scratch = dir.join(SCRATCH);
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot clear {}", scratch.display()))?;
+    }
+    std::fs::create_dir_all(&scratch)?;
     for _ in 0..PORT_ATTEMPTS {
-        let port = free_port()?;
+        let port = options.port.map_or_else(free_port, Ok)?;
         let endpoint = format!("http://127.0.0.1:{port}");
         let process = Process::start(ministack_command(options, dir, port, &endpoint)?, &log)?;
         guard.watch(&process);
@@ -53,12 +61,7 @@ pub(crate) async fn start_ministack(options: &Options, dir: &Path, guard: &mut G
 fn ministack_command(options: &Options, dir: &Path, port: u16, endpoint: &str) -> anyhow::Result<Command> {
     let python = python(&options.root);
     ensure!(python.is_file(), "{} is not there: run `make setup`", python.display());
-    // ministack keeps its pid file and the unpacked functions in the temporary folder: one of our own.
-    let scratch = dir.join("tmp");
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot clear {}", scratch.display()))?;
-    }
-    std::fs::create_dir_all(&scratch)?;
+    let scratch = dir.join(SCRATCH);
     let seen_by_functions = options
         .function_endpoint
         .as_deref()
@@ -94,6 +97,9 @@ fn ministack_command(options: &Options, dir: &Path, port: u16, endpoint: &str) -
         .env("TMPDIR", &scratch)
         .env("STATE_DIR", scratch.join("state"))
         .env("S3_DATA_DIR", scratch.join("s3"));
+    if options.keep_state {
+        command.envs([("PERSIST_STATE", "1"), ("S3_PERSIST", "1")]);
+    }
     Ok(command)
 }
 
@@ -127,6 +133,53 @@ pub(crate) async fn start_sandbox(root: &Path, dir: &Path, guard: &mut Guard) ->
         bail!("the sandbox does not answer at {url}; {} ends:\n{}", log.display(), tail(&log));
     }
     Ok(Sandbox { process, url, ledger })
+}
+
+/// Starts the ministack that has ended once more, on its port, with the state it left.
+pub(crate) async fn restart_ministack(
+    options: &Options,
+    dir: &Path,
+    info: &StackInfo,
+    guard: &mut Guard,
+) -> anyhow::Result<Process> {
+    let log = dir.join("ministack-restarted.log");
+    let port =
+        info.endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).context("an endpoint without a port")?;
+    for _ in 0..PORT_ATTEMPTS {
+        let process = Process::start(ministack_command(options, dir, port, &info.endpoint)?, &log)?;
+        guard.watch(&process);
+        if answers(&process, &format!("{}/_ministack/health", info.endpoint), START_TIMEOUT).await {
+            return Ok(process);
+        }
+        process.stop();
+        // Somebody's outgoing connection may have the port for a moment.
+        tokio::time::sleep(POLL * 10).await;
+    }
+    bail!("ministack did not come up again; {} ends:\n{}", log.display(), tail(&log))
+}
+
+/// Starts the sandbox that is gone once more, on its port and ledger: it carries on where it was.
+pub(crate) async fn restart_sandbox(
+    root: &Path,
+    dir: &Path,
+    info: &StackInfo,
+    guard: &mut Guard,
+) -> anyhow::Result<Process> {
+    let (url, log) = (&info.sandbox_url, dir.join("sandbox-restarted.log"));
+    let port = url.rsplit(':').next().unwrap_or_default();
+    for _ in 0..PORT_ATTEMPTS {
+        let mut command = Command::new(artifacts::binaries(root).join("sandbox"));
+        command.args(["--port", port]).arg("--ledger").arg(&info.ledger);
+        let process = Process::start(command, &log)?;
+        guard.watch(&process);
+        if answers(&process, &format!("{url}/_sandbox/health"), START_TIMEOUT).await {
+            return Ok(process);
+        }
+        process.stop();
+        // Somebody's outgoing connection may have the port for a moment.
+        tokio::time::sleep(POLL * 10).await;
+    }
+    bail!("the sandbox did not come up again at {url}; {} ends:\n{}", log.display(), tail(&log))
 }
 
 /// Waits for the API's health route: gateway, function process and route are there.
@@ -165,7 +218,11 @@ pub(crate) fn python(root: &Path) -> PathBuf {
     root.join(".venv/bin/python")
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A loopback port that nobody listens on now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free loopback port")?;
     Ok(listener.local_addr().context("no free loopback port")?.port())
 }
