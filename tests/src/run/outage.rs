@@ -12,7 +12,7 @@ use order::{EventKind, Lane, Sku};
 use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
 use serde::Serialize;
 
-use super::drive::{self, Journal};
+use super::drive::{self, Journal, Manner};
 use super::figures::{Figures, percentile};
 use super::{Mix, Plan, wait_for_the_last_lines};
 use crate::check::{self, Evidence, Verdict};
@@ -177,7 +177,7 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
     let since_ms = now_ms();
     println!("capacity: {} orders at once", settings.capacity_orders);
     let plan = Plan::generate(settings.seed, settings.capacity_orders, Mix::Happy, None, catalogue)?;
-    let first = drive::drive(Arc::clone(&deployed), plan, None, STUCK_AFTER).await?;
+    let first = drive::drive(Arc::clone(&deployed), plan, Manner::calm(None, STUCK_AFTER)).await?;
     let capacity = capacity(&deployed.tables.orders().await?);
     println!("capacity: {capacity:.1} orders a second");
 
@@ -186,8 +186,10 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
     let count = (settings.rate * seconds as f64) as usize;
     let plan = Plan::generate(settings.seed + 1_000, count, Mix::Happy, None, catalogue)?;
     let outage = outage(settings, &deployed);
-    let (second, times) =
-        tokio::try_join!(drive::drive(Arc::clone(&deployed), plan, Some(settings.rate), STUCK_AFTER), outage)?;
+    let (second, times) = tokio::try_join!(
+        drive::drive(Arc::clone(&deployed), plan, Manner::calm(Some(settings.rate), STUCK_AFTER)),
+        outage
+    )?;
 
     let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
     for product in catalogue {

@@ -8,7 +8,7 @@ use lambda_queue::Clock as _;
 use lambda_queue::envelope::rfc3339;
 use order::{EventKind, Order, OrderId};
 use platform::Aws;
-use ports::{CaseStatus, DecideCases as _, LoadOrder as _, ProviderError, SendMail as _};
+use ports::{CaseStatus, DecideCases as _, LoadOrder as _, ProviderError, ReadCases as _, SendMail as _};
 use recover_orders::Nudged;
 use serde_json::json;
 use triage_dead_letters::decide::{Resumed, resume};

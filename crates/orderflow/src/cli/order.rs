@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::operate::{self, Change, Operate, ResendMail};
+use super::operate::{self, Change, Nudge, Operate, ResendMail};
 use super::output::{self, out};
 use super::stack::Place as StackPlace;
 use crate::api::{self, Api};
