@@ -1,7 +1,8 @@
 //! `orderflow breaker list|open|close|probe|release`: whether a provider is called. Acts go through the breaker's own code; who,
-//! when and why stand on the row, in the same write as the change.
+//! when and why stand on the row, in the same write as the change. The row keeps the last ten; the audit records of the table of
+//! cases keep all, written before the act.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
@@ -9,9 +10,10 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use lambda_queue::breaker::{Manual, Moved, Row};
 use platform::{Aws, breaker};
-use ports::{Dependency, ReadBreakers as _};
+use ports::{DecideCases as _, Dependency, ReadBreakers as _};
 use serde_json::{Value, json};
 
+use super::operator::{Asking, by};
 use super::output::{self, out};
 use super::target::Target;
 
@@ -42,12 +44,8 @@ pub(super) struct Act {
     /// Why: stands on the row. No customer data
     #[arg(long)]
     reason: String,
-    /// Who: stands on the row
-    #[arg(long, env = "USER")]
-    who: String,
-    /// Do it without asking: for scripts
-    #[arg(long, short = 'y')]
-    yes: bool,
+    #[command(flatten)]
+    asking: Asking,
     #[command(flatten)]
     target: Target,
 }
@@ -92,10 +90,8 @@ pub(super) async fn run(command: BreakerCommand, json: bool) -> anyhow::Result<(
 
 impl Act {
     async fn carry_out(&self, change: Change, forced: bool, json: bool) -> anyhow::Result<()> {
-        let (who, reason) = (self.who.trim(), self.reason.trim());
-        ensure!(!reason.is_empty(), "a reason of no words is none: say why with --reason");
-        ensure!(reason.chars().count() <= REASON_CHARS, "the reason is longer than {REASON_CHARS} characters");
-        ensure!(!who.is_empty(), "say who you are with --who");
+        let fits = self.reason.trim().chars().count() <= REASON_CHARS;
+        ensure!(fits, "the reason is longer than {REASON_CHARS} characters");
         let dependency = Dependency::from_name(&self.dependency).context("there is no such breaker")?;
         let aws = Arc::new(self.target.aws().await?);
         let breaker = breaker(&aws, dependency)?;
@@ -108,13 +104,16 @@ impl Act {
             (Change::Probe, _) => "have it probed now",
             (Change::Release, _) => "let it go on by itself",
         };
-        self.confirm(&format!(
+        self.asking.confirm(&format!(
             "The breaker of {dependency} is {}{}. {}?",
             seen.state.name(),
             fixed(&seen),
             sentence(what)
         ))?;
-        let manual = if forced { Manual::forced(who, reason) } else { Manual::new(who, reason) };
+        let by = by(&self.target, &self.reason).await?;
+        let manual = if forced { Manual::forced(&by.who, &by.reason) } else { Manual::new(&by.who, &by.reason) };
+        let detail = format!("{what}, from {} in epoch {}", seen.state.name(), seen.epoch);
+        aws.write_audit(&by.audit(&*aws, "breaker", dependency.name(), detail)).await?;
         // Only on what was shown: whoever was quicker may have had a reason.
         let expected = Some(seen.epoch);
         let moved = match change {
@@ -138,20 +137,6 @@ impl Act {
                 bail!("it changed meanwhile and is {} now: nothing is done, look again and repeat", row.state.name())
             }
         }
-        Ok(())
-    }
-
-    /// Asks on the terminal, unless it was said beforehand. Where nobody can answer, nothing is done.
-    fn confirm(&self, question: &str) -> anyhow::Result<()> {
-        if self.yes {
-            return Ok(());
-        }
-        ensure!(io::stdin().is_terminal(), "{question} Nobody is there to ask: give --yes");
-        let mut to = io::stderr();
-        write!(to, "{question} [y/N] ").and_then(|()| to.flush()).context("cannot ask")?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
-        ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing is changed");
         Ok(())
     }
 }

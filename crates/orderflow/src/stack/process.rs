@@ -194,9 +194,9 @@ mod tests {
         assert!(process.is_running());
         process.kill();
         assert!(!process.is_running());
-        // Its child lives on in the group.
+        // Its child, if it came to start one, lives on in the group.
         let group = Pid::from_raw(i32::try_from(process.pid).unwrap()).unwrap();
-        kill_process_group(group, Signal::KILL).unwrap();
+        kill_process_group(group, Signal::KILL).ok();
     }
 
     #[test]
