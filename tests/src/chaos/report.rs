@@ -46,6 +46,8 @@ pub struct Outcome {
     pub onward_p50_s: Option<f64>,
     /// The same, the longest.
     pub onward_max_s: Option<f64>,
+    /// The longest in which nothing else is known to have befallen the order.
+    pub alone_max_s: Option<f64>,
 }
 
 /// An order that waited long for its next version after a fault.
@@ -247,22 +249,45 @@ impl Report {
     }
 
     fn faults_table(&self) -> comfy_table::Table {
-        let header =
-            ["fault", "count", "orders", "shipped", "rejected", "cancelled", "parked", "open", "onward p50 s", "max s"];
+        let header = [
+            "fault",
+            "count",
+            "orders",
+            "shipped",
+            "rejected",
+            "cancelled",
+            "parked",
+            "open",
+            "onward p50 s",
+            "max s",
+            "alone max s",
+        ];
         let mut table = table(&header);
         let seconds = |seconds: Option<f64>| right(seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}")));
         for (kind, outcome) in &self.outcomes {
             let Outcome { count, touched, shipped, rejected, cancelled, parked, open, .. } = *outcome;
             let counts = [count, touched, shipped, rejected, cancelled, parked, open].map(|n| right(n.to_string()));
-            let onward = [seconds(outcome.onward_p50_s), seconds(outcome.onward_max_s)];
+            let onward = [outcome.onward_p50_s, outcome.onward_max_s, outcome.alone_max_s].map(seconds);
             table.add_row(std::iter::once(Cell::new(kind)).chain(counts).chain(onward));
         }
         table
     }
 }
 
+/// The faults of each order, in the order they came true.
+fn faults_of(injected: &[Injected]) -> HashMap<OrderId, Vec<&Injected>> {
+    let mut of_order: HashMap<OrderId, Vec<&Injected>> = HashMap::new();
+    for fault in injected {
+        for id in &fault.orders {
+            of_order.entry(*id).or_default().push(fault);
+        }
+    }
+    of_order
+}
+
 fn outcomes(injected: &[Injected], rows: &[Row]) -> BTreeMap<&'static str, Outcome> {
     let rows: HashMap<OrderId, &Row> = rows.iter().map(|row| (row.order.order_id, row)).collect();
+    let of_order = faults_of(injected);
     let mut outcomes: BTreeMap<&'static str, Outcome> = BTreeMap::new();
     let mut touched: BTreeMap<&'static str, BTreeSet<OrderId>> = BTreeMap::new();
     let mut onward: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
@@ -273,8 +298,12 @@ fn outcomes(injected: &[Injected], rows: &[Row]) -> BTreeMap<&'static str, Outco
         for id in &fault.orders {
             touched.entry(fault.kind).or_default().insert(*id);
             let next = rows.get(id).and_then(|row| row.order.timeline.iter().find(|entry| entry.at_ms > fault.at_ms));
-            if let Some(next) = next {
-                onward.entry(fault.kind).or_default().push(next.at_ms - fault.at_ms);
+            let Some(next) = next else { continue };
+            let wait_ms = next.at_ms - fault.at_ms;
+            onward.entry(fault.kind).or_default().push(wait_ms);
+            let others = of_order.get(id).into_iter().flatten().filter(|other| ***other != *fault);
+            if others.into_iter().all(|other| !(fault.at_ms..next.at_ms).contains(&other.at_ms)) {
+                outcome.alone_max_s = Some(outcome.alone_max_s.unwrap_or_default().max(seconds(wait_ms)));
             }
         }
     }
@@ -315,12 +344,7 @@ fn seconds(ms: u64) -> f64 {
 
 /// The longest waits, one of each order.
 fn slowest(injected: &[Injected], rows: &[Row]) -> Vec<Slow> {
-    let mut of_order: HashMap<OrderId, Vec<&Injected>> = HashMap::new();
-    for fault in injected {
-        for id in &fault.orders {
-            of_order.entry(*id).or_default().push(fault);
-        }
-    }
+    let of_order = faults_of(injected);
     let slow = |row: &Row| {
         let faults = of_order.get(&row.order.order_id)?;
         let wait = |fault: &Injected| {
@@ -439,6 +463,8 @@ mod tests {
         let outcome = &outcomes["aws_reset"];
         assert_eq!((outcome.count, outcome.touched, outcome.shipped, outcome.rejected), (2, 2, 1, 1));
         assert_eq!((outcome.onward_p50_s, outcome.onward_max_s), (Some(0.5), Some(0.6)));
+        // The first order met two; the second only one.
+        assert_eq!(outcome.alone_max_s, Some(0.5));
     }
 
     #[test]
