@@ -132,6 +132,30 @@ def test_a_stream_goes_on_from_the_first_record_that_was_not_finished(tmp_path):
     assert [told.count(f"left {name}") for name in ("3", "7", "8")] == [2, 2, 2]
 
 
+def test_records_of_a_stream_outlive_a_restart(tmp_path):
+    def client(service, endpoint):
+        return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1",
+                            aws_access_key_id="000000000000", aws_secret_access_key="local")
+
+    with ministack(tmp_path, "--patched", PERSIST_STATE="1") as endpoint:
+        dynamodb = client("dynamodb", endpoint)
+        dynamodb.create_table(
+            TableName="rows", BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        )
+        dynamodb.put_item(TableName="rows", Item={"id": {"S": "before"}})
+    with ministack(tmp_path, "--patched", PERSIST_STATE="1") as endpoint:
+        dynamodb, streams = client("dynamodb", endpoint), client("dynamodbstreams", endpoint)
+        dynamodb.put_item(TableName="rows", Item={"id": {"S": "after"}})
+        arn = dynamodb.describe_table(TableName="rows")["Table"]["LatestStreamArn"]
+        shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+        start = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        records = streams.get_records(ShardIterator=start["ShardIterator"])["Records"]
+    assert [record["dynamodb"]["Keys"]["id"]["S"] for record in records] == ["before", "after"]
+
+
 @pytest.mark.parametrize("named, left", [([], 0), (["11"], 2), (["12"], 1), (["12", "10"], 3), (["9"], 0)])
 def test_records_are_unfinished_from_the_first_one_that_is_named(named, left):
     event = {"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {"SequenceNumber": str(number)}}
@@ -197,7 +221,7 @@ def send_and_collect(tmp_path, *options):
 
 
 @contextmanager
-def ministack(tmp_path, *options):
+def ministack(tmp_path, *options, **settings):
     """A ministack of its own on a free loopback port, stopped with everything it started."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -206,6 +230,7 @@ def ministack(tmp_path, *options):
     environment = os.environ | {
         "AWS_ENDPOINT_URL": endpoint, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "TMPDIR": str(tmp_path),
         "STATE_DIR": str(tmp_path / "state"), "S3_DATA_DIR": str(tmp_path / "s3"), "IOT_MTLS_ENABLED": "0",
+        **settings,
     }
     with open(tmp_path / "ministack.log", "wb") as log:
         process = subprocess.Popen([sys.executable, LAUNCHER, *options], env=environment, stdout=log, stderr=log,

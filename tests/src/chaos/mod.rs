@@ -26,7 +26,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -171,6 +171,7 @@ async fn exercise(
     })
     .await?;
     wait_for_the_last_lines(&deployed, since_ms).await?;
+    keep_logs(&deployed, &options.dir.join("logs"), since_ms).await?;
     let (placed, refunds) = (driven.placed.clone(), driven.refunds.clone());
     let mut evidence = Evidence::collect(&deployed, placed, refunds, seeded, since_ms).await?;
     evidence.dead = dead::letters(&deployed).await?;
@@ -193,6 +194,17 @@ async fn exercise(
         drained,
         bound: calm.bound.within,
     }))
+}
+
+/// Writes what each function logged to a file of its own: the stack ends with its log groups.
+async fn keep_logs(deployed: &Deployed, folder: &Path, since_ms: u64) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for function in stack::FUNCTIONS {
+        let lines = deployed.logs.messages(function, "", since_ms).await?;
+        let path = folder.join(format!("{function}.log"));
+        std::fs::write(&path, lines.join("\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// At-most-once: no customer was told the same twice. A subject names its order; of refunds there may be several.

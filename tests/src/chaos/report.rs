@@ -46,6 +46,23 @@ pub struct Outcome {
     pub onward_p50_s: Option<f64>,
     /// The same, the longest.
     pub onward_max_s: Option<f64>,
+    /// The longest in which nothing else is known to have befallen the order.
+    pub alone_max_s: Option<f64>,
+}
+
+/// An order that waited long for its next version after a fault.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Slow {
+    /// Which.
+    pub order_id: String,
+    /// The fault.
+    pub kind: &'static str,
+    /// From it to the next version, seconds.
+    pub waited_s: f64,
+    /// What befell the order until then, from the fault on: seconds after it, kind, what.
+    pub meanwhile: Vec<(f64, &'static str, String)>,
+    /// Its way.
+    pub story: String,
 }
 
 /// A parked order.
@@ -87,6 +104,8 @@ pub struct Report {
     pub calls: BTreeMap<String, u64>,
     /// Those that nothing happened to.
     pub calls_untouched: u64,
+    /// The longest waits.
+    pub slowest: Vec<Slow>,
     /// Orders that wait for an operator.
     pub parked: Vec<ParkedOrder>,
     /// Orders that ended, but otherwise than they were made to.
@@ -150,6 +169,7 @@ impl Report {
             outcomes: outcomes(injected, &evidence.rows),
             calls: calls.0,
             calls_untouched: calls.1,
+            slowest: slowest(injected, &evidence.rows),
             parked: parked.collect(),
             unexpected: unexpected(driven, evidence, |id| settled.contains(&id)),
             troubles: driven.troubles.clone(),
@@ -229,22 +249,45 @@ impl Report {
     }
 
     fn faults_table(&self) -> comfy_table::Table {
-        let header =
-            ["fault", "count", "orders", "shipped", "rejected", "cancelled", "parked", "open", "onward p50 s", "max s"];
+        let header = [
+            "fault",
+            "count",
+            "orders",
+            "shipped",
+            "rejected",
+            "cancelled",
+            "parked",
+            "open",
+            "onward p50 s",
+            "max s",
+            "alone max s",
+        ];
         let mut table = table(&header);
         let seconds = |seconds: Option<f64>| right(seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}")));
         for (kind, outcome) in &self.outcomes {
             let Outcome { count, touched, shipped, rejected, cancelled, parked, open, .. } = *outcome;
             let counts = [count, touched, shipped, rejected, cancelled, parked, open].map(|n| right(n.to_string()));
-            let onward = [seconds(outcome.onward_p50_s), seconds(outcome.onward_max_s)];
+            let onward = [outcome.onward_p50_s, outcome.onward_max_s, outcome.alone_max_s].map(seconds);
             table.add_row(std::iter::once(Cell::new(kind)).chain(counts).chain(onward));
         }
         table
     }
 }
 
+/// The faults of each order, in the order they came true.
+fn faults_of(injected: &[Injected]) -> HashMap<OrderId, Vec<&Injected>> {
+    let mut of_order: HashMap<OrderId, Vec<&Injected>> = HashMap::new();
+    for fault in injected {
+        for id in &fault.orders {
+            of_order.entry(*id).or_default().push(fault);
+        }
+    }
+    of_order
+}
+
 fn outcomes(injected: &[Injected], rows: &[Row]) -> BTreeMap<&'static str, Outcome> {
     let rows: HashMap<OrderId, &Row> = rows.iter().map(|row| (row.order.order_id, row)).collect();
+    let of_order = faults_of(injected);
     let mut outcomes: BTreeMap<&'static str, Outcome> = BTreeMap::new();
     let mut touched: BTreeMap<&'static str, BTreeSet<OrderId>> = BTreeMap::new();
     let mut onward: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
@@ -255,8 +298,12 @@ fn outcomes(injected: &[Injected], rows: &[Row]) -> BTreeMap<&'static str, Outco
         for id in &fault.orders {
             touched.entry(fault.kind).or_default().insert(*id);
             let next = rows.get(id).and_then(|row| row.order.timeline.iter().find(|entry| entry.at_ms > fault.at_ms));
-            if let Some(next) = next {
-                onward.entry(fault.kind).or_default().push(next.at_ms - fault.at_ms);
+            let Some(next) = next else { continue };
+            let wait_ms = next.at_ms - fault.at_ms;
+            onward.entry(fault.kind).or_default().push(wait_ms);
+            let others = of_order.get(id).into_iter().flatten().filter(|other| ***other != *fault);
+            if others.into_iter().all(|other| !(fault.at_ms..next.at_ms).contains(&other.at_ms)) {
+                outcome.alone_max_s = Some(outcome.alone_max_s.unwrap_or_default().max(seconds(wait_ms)));
             }
         }
     }
@@ -284,12 +331,43 @@ fn outcomes(injected: &[Injected], rows: &[Row]) -> BTreeMap<&'static str, Outco
         }
         let mut waits = onward.remove(kind).unwrap_or_default();
         waits.sort_unstable();
-        #[allow(clippy::cast_precision_loss, reason = "milliseconds of one run")]
-        let seconds = |ms: &u64| *ms as f64 / 1000.0;
-        outcome.onward_p50_s = waits.get(waits.len() / 2).map(seconds);
-        outcome.onward_max_s = waits.last().map(seconds);
+        outcome.onward_p50_s = waits.get(waits.len() / 2).copied().map(seconds);
+        outcome.onward_max_s = waits.last().copied().map(seconds);
     }
     outcomes
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of one run")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// The longest waits, one of each order.
+fn slowest(injected: &[Injected], rows: &[Row]) -> Vec<Slow> {
+    let of_order = faults_of(injected);
+    let slow = |row: &Row| {
+        let faults = of_order.get(&row.order.order_id)?;
+        let wait = |fault: &Injected| {
+            let next = row.order.timeline.iter().find(|entry| entry.at_ms > fault.at_ms)?;
+            Some(next.at_ms - fault.at_ms)
+        };
+        let waits = faults.iter().filter_map(|fault| Some((wait(fault)?, *fault)));
+        let (waited_ms, fault) = waits.max_by_key(|(waited_ms, _)| *waited_ms)?;
+        let until_ms = fault.at_ms + waited_ms;
+        let within = faults.iter().filter(|other| (fault.at_ms..until_ms).contains(&other.at_ms));
+        let told = within.map(|other| (seconds(other.at_ms - fault.at_ms), other.kind, other.what.clone()));
+        Some(Slow {
+            order_id: row.order.order_id.to_string(),
+            kind: fault.kind,
+            waited_s: seconds(waited_ms),
+            meanwhile: told.collect(),
+            story: story(row),
+        })
+    };
+    let mut slow: Vec<Slow> = rows.iter().filter_map(slow).collect();
+    slow.sort_by(|one, other| other.waited_s.total_cmp(&one.waited_s));
+    slow.truncate(SHOWN);
+    slow
 }
 
 /// Accepted orders that have no row, or have neither ended nor are parked with an open case.
@@ -380,10 +458,13 @@ mod tests {
         let ids: Vec<OrderId> = evidence.rows.iter().map(|row| row.order.order_id).collect();
         // The first row's second event is of 2,000 ms.
         let injected = [fault("aws_reset", 1_400, &ids[..1]), fault("aws_reset", 1_500, &ids[..2])];
-        let outcomes = report(&evidence, &injected).outcomes;
+        let Report { outcomes, slowest, .. } = report(&evidence, &injected);
+        assert_eq!((slowest[0].waited_s, slowest[0].meanwhile.len(), slowest[1].waited_s), (0.6, 2, 0.5));
         let outcome = &outcomes["aws_reset"];
         assert_eq!((outcome.count, outcome.touched, outcome.shipped, outcome.rejected), (2, 2, 1, 1));
         assert_eq!((outcome.onward_p50_s, outcome.onward_max_s), (Some(0.5), Some(0.6)));
+        // The first order met two; the second only one.
+        assert_eq!(outcome.alone_max_s, Some(0.5));
     }
 
     #[test]

@@ -246,7 +246,7 @@ async fn place(shared: &Shared, order: &PlannedOrder) -> bool {
                 return true;
             }
             let again = match shared.manner.rough {
-                Some(_) => matches!(answer.status, 429 | 500..=599),
+                Some(_) => is_to_repeat(&answer),
                 None => matches!(answer.status, 429 | 502..=504),
             };
             if !again {
@@ -269,13 +269,25 @@ async fn place_once(shared: &Shared, order: &PlannedOrder, body: &serde_json::Va
             None
         }
     };
-    let placed = Placed::new(&order.who, &order.key, body, at_ms, answer.as_ref());
+    // A gateway that refused has not asked the API: nothing is known of the order.
+    let told = answer.as_ref().filter(|answer| !is_gateways_refusal(answer));
+    let placed = Placed::new(&order.who, &order.key, body, at_ms, told);
     shared.journal.lock().await.placed.push(placed);
     (answer, now_ms().saturating_sub(at_ms))
 }
 
 async fn trouble(shared: &Shared, order: &PlannedOrder, what: &str) {
     shared.journal.lock().await.troubles.push(format!("order {}: {what}", order.order_id));
+}
+
+/// Whether a good client asks again: it was told to come again, or not told.
+fn is_to_repeat(answer: &Answer) -> bool {
+    matches!(answer.status, 429 | 500..=599) || is_gateways_refusal(answer)
+}
+
+/// A 401 in the gateway's own shape: it could not get the issuer's keys, as one that has just started may not.
+fn is_gateways_refusal(answer: &Answer) -> bool {
+    answer.status == 401 && answer.code().is_empty()
 }
 
 /// A request that got no answer, or a 5xx.
@@ -295,7 +307,7 @@ async fn until_told<W: Future<Output = anyhow::Result<Answer>>>(
 ) -> Option<Answer> {
     for nth in 1..=shared.manner.tries {
         let why = match ask().await {
-            Ok(answer) if !matches!(answer.status, 429 | 500..=599) => return Some(answer),
+            Ok(answer) if !is_to_repeat(&answer) => return Some(answer),
             Ok(answer) => format!("{what} was answered {} {}", answer.status, answer.text),
             Err(error) => format!("{what}: {error:#}"),
         };
