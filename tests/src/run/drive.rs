@@ -312,9 +312,7 @@ async fn until_told<W: Future<Output = anyhow::Result<Answer>>>(
             Err(error) => format!("{what}: {error:#}"),
         };
         unanswered(shared, order, &why).await;
-        if shared.manner.rough.is_none() {
-            return None;
-        }
+        shared.manner.rough.as_ref()?;
         tokio::time::sleep((TRY_PAUSE * nth).min(LONGEST_TRY_PAUSE)).await;
     }
     trouble(shared, order, &format!("{what} was never answered")).await;

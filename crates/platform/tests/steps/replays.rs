@@ -313,7 +313,7 @@ async fn row_case_and_audit_record_change_together_or_not_at_all() {
     assert!(matches!(report.cases[0].1, Outcome::NotSent(_)), "{report:?}");
     shop.platform.backend().store.clear_faults();
     assert_eq!(shop.row(id).await, before);
-    assert_eq!(cases(&shop, CaseStatus::Open).await, [case.clone()]);
+    assert_eq!(cases(&shop, CaseStatus::Open).await, std::slice::from_ref(&case));
     assert_eq!(shop.platform.audits_of(case.case.case_id.as_str()).await.unwrap(), []);
     // Done, and its answer lost: recovery sends what the row owes, and the second try finds it let go.
     shop.platform

@@ -143,7 +143,7 @@ impl Story {
             return self.change(&Outcome::Resumed);
         }
         let Some(command) = self.row.next_command() else { return };
-        let (bad, skipped) = (next.luck < 40, self.row.cancel_requested && next.luck % 2 == 0);
+        let (bad, skipped) = (next.luck < 40, self.row.cancel_requested && next.luck.is_multiple_of(2));
         let reason = |code| Reason::new(code, "because");
         let total = self.row.total;
         let outcome = match command {

@@ -17,6 +17,9 @@ use crate::story::{PLACED_MS, Story};
 /// A day after every order here was placed.
 pub const NOW_MS: u64 = PLACED_MS + 86_400_000;
 
+/// When it was made, for which order, and how it stands.
+type Entry = (u64, Option<OrderId>, PaymentId, PaymentView);
+
 /// Everything there is.
 #[derive(Default)]
 pub struct World {
@@ -35,7 +38,7 @@ pub struct World {
 /// The provider's ledger: payments and refunds with the time of their creation, the newest last.
 #[derive(Default)]
 pub struct Ledger {
-    pub payments: Mutex<Vec<(u64, Option<OrderId>, PaymentId, PaymentView)>>,
+    pub payments: Mutex<Vec<Entry>>,
     pub refunds: Mutex<Vec<(u64, ListedRefund)>>,
     /// Items of a page.
     pub page: usize,
