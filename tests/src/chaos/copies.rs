@@ -19,8 +19,11 @@ pub(super) const DUPLICATE: &str = "duplicate_message";
 /// In the report.
 pub(super) const STALE: &str = "stale_message";
 
-/// How many of the messages are copied at once, and how many later.
-const ODDS: (f64, f64) = (0.02, 0.02);
+/// In the report.
+pub(super) const DEAD: &str = "dead_letter";
+
+/// How many of the messages are copied at once, later, and into their step's dead-letter queue.
+const ODDS: [f64; 3] = [0.02, 0.02, 0.005];
 /// The longest that ministack may be away.
 const AWAY: Duration = Duration::from_secs(90);
 /// The steps whose queues are standard ones.
@@ -29,11 +32,20 @@ const STEPS: [&str; 4] = ["validate", "payment", "stock", "shipping"];
 /// What is done with one message.
 fn planned(seed: u64, nth: u64, intensity: f64) -> Option<(&'static str, Duration)> {
     let of = |what: u8| roll(seed, &("copy", nth, what));
-    if of(0) < ODDS.0 * intensity {
+    if of(0) < ODDS[0] * intensity {
         // Beside the original or behind it.
         return Some((DUPLICATE, Duration::from_secs_f64(3.0 * of(1) * of(1))));
     }
-    (of(2) < ODDS.1 * intensity).then(|| (STALE, Duration::from_secs_f64(5.0 + 55.0 * of(3))))
+    if of(2) < ODDS[1] * intensity {
+        return Some((STALE, Duration::from_secs_f64(5.0 + 55.0 * of(3))));
+    }
+    // As SQS would move it, for what the function cannot know.
+    (of(4) < ODDS[2] * intensity).then_some((DEAD, Duration::ZERO))
+}
+
+/// Where a step's messages go that are given up.
+fn dead_letter_queue(queue: &str) -> String {
+    format!("{}-dlq", queue.rsplit_once('-').map_or(queue, |(step, _)| step))
 }
 
 /// The name of a command queue without the stack's, from its URL.
@@ -66,6 +78,7 @@ pub(super) async fn copy(
         let Some(queue) = command_queue(&message.queue_url, &deployed.info.stack_name).map(str::to_owned) else {
             continue;
         };
+        let queue = if kind == DEAD { dead_letter_queue(&queue) } else { queue };
         let (deployed, journal, mut over) = (Arc::clone(&deployed), journal.clone(), over.clone());
         waiting.spawn(async move {
             tokio::select! {
@@ -106,5 +119,7 @@ mod tests {
         assert_ne!(plan(1), plan(2));
         let count = |kind| plan(1).iter().flatten().filter(|(known, _)| *known == kind).count();
         assert!((120..280).contains(&count(DUPLICATE)) && (120..280).contains(&count(STALE)));
+        assert!((20..90).contains(&count(DEAD)));
+        assert_eq!(dead_letter_queue("payment-bulk"), "payment-dlq");
     }
 }
