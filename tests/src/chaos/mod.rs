@@ -181,7 +181,8 @@ async fn exercise(
     invariants.push(check::i13_drains(drained, calm.bound.within, &calm.bound.how));
     invariants.push(check::i14_work_is_bounded(&evidence));
     invariants.sort_by_key(|verdict| verdict.id.trim_start_matches('I').parse::<u32>().unwrap_or(u32::MAX));
-    invariants.push(no_mail_twice(&evidence, &deployed.mail.all().await?));
+    let mails = [calm.mails, deployed.mail.all().await?].concat();
+    invariants.push(no_mail_twice(&evidence, &mails));
     Ok(Report::new(Found {
         seed: settings.seed,
         intensity: settings.intensity,

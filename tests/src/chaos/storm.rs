@@ -19,6 +19,7 @@ use super::{copies, dead, victims};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
 use crate::ledger::Fault;
+use crate::mail::Mail;
 
 /// In the report.
 pub(super) const KILL_FUNCTION: &str = "kill_function";
@@ -60,6 +61,8 @@ pub(super) struct Calm {
     pub(super) at_ms: u64,
     /// By when everything has to be at rest.
     pub(super) bound: Bound,
+    /// The mail of ministacks before the present one: it forgets what it took when it is restarted.
+    pub(super) mails: Vec<Mail>,
 }
 
 impl Storm<'_> {
@@ -79,6 +82,7 @@ impl Storm<'_> {
 
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut watch = Watch::default();
+        let mut mails = Vec::new();
         let now = tokio::time::Instant::now();
         let mut kill_at = now + ms(rng.random_range(KILLS_MS));
         let mut crash_at = now + ms(rng.random_range(SANDBOX_MS) / 3);
@@ -102,6 +106,7 @@ impl Storm<'_> {
                 () = end => break,
                 () = restart => {
                     restart_at = None;
+                    mails.extend(self.deployed.mail.all().await?);
                     self.restart_aws().await?;
                 }
                 asked_all = asked.wait_for(|asked| *asked), if ends_at.is_none() => {
@@ -140,7 +145,7 @@ impl Storm<'_> {
         let bound = bound(&self.deployed.tables.orders().await?, at_ms);
         println!("faults stopped; to be at rest within {:.0} s: {}", bound.within.as_secs_f64(), bound.how);
         over.send_replace(Some(Instant::now() + bound.within));
-        Ok(Calm { at_ms, bound })
+        Ok(Calm { at_ms, bound, mails })
     }
 
     fn kill_one(&self, rng: &mut StdRng) {
