@@ -177,7 +177,6 @@ async fn exercise(
     evidence.dead = dead::letters(&deployed).await?;
     evidence.kills = journal.kills();
     let mut invariants = check::all(&evidence);
-    invariants.push(check::i9_one_end(&evidence));
     invariants.push(check::i13_drains(drained, calm.bound.within, &calm.bound.how));
     invariants.push(check::i14_work_is_bounded(&evidence));
     invariants.sort_by_key(|verdict| verdict.id.trim_start_matches('I').parse::<u32>().unwrap_or(u32::MAX));
