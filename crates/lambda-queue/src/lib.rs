@@ -37,6 +37,7 @@ mod redacted;
 pub mod retry;
 #[cfg(feature = "runtime")]
 pub mod serve;
+mod stdout;
 
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Answer, Done, Failure, Verdict};

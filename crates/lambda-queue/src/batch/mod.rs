@@ -33,6 +33,7 @@ use tracing::{Instrument, Span};
 
 use crate::dead_letter::DeadLetter;
 use crate::meter::Meter;
+use crate::metrics::Sink;
 use crate::retry::{self, RetryBudget};
 use crate::{Answer, Clock, Failure, Outgoing, Queue, Random, Verdict};
 
@@ -213,6 +214,20 @@ enum End {
     Follower,
 }
 
+/// An invocation whose records have all ended.
+struct Over<'s> {
+    slots: &'s [Slot],
+    ends: &'s [End],
+    /// Calls of each record.
+    meters: &'s [Meter],
+    spans: &'s Spans<'s>,
+    source: &'s Source,
+    of: &'s Invocation,
+    started_ms: u64,
+    /// Calls for the batch.
+    meter: &'s Meter,
+}
+
 impl<P: Clock + Random + Queue> Batch<'_, P> {
     /// Runs `handler` for every record of the event and answers which were not handled.
     ///
@@ -257,7 +272,16 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             ends
         };
         let ends = if self.watched() { meter.around(work).await } else { work.await };
-        self.answer(&slots, &ends, &meters, &spans, &source, of, started_ms, &meter)
+        self.answer(&Over {
+            slots: &slots,
+            ends: &ends,
+            meters: &meters,
+            spans: &spans,
+            source: &source,
+            of,
+            started_ms,
+            meter: &meter,
+        })
     }
 
     /// Runs the handlers and sends what they owe, until all is done or the time is up.
@@ -359,63 +383,13 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
     }
 
     /// The answer, after everybody was told.
-    #[allow(clippy::too_many_arguments, reason = "all that the invocation has")]
-    fn answer(
-        &self,
-        slots: &[Slot],
-        ends: &[End],
-        meters: &[Meter],
-        spans: &Spans<'_>,
-        source: &Source,
-        of: &Invocation,
-        started_ms: u64,
-        meter: &Meter,
-    ) -> Result<SqsBatchResponse, BatchError> {
-        let failed = slots.iter().zip(ends).filter(|(_, end)| !matches!(end, End::Ended(Ok(_))));
+    fn answer(&self, over: &Over<'_>) -> Result<SqsBatchResponse, BatchError> {
+        let failed = over.slots.iter().zip(over.ends).filter(|(_, end)| !matches!(end, End::Ended(Ok(_))));
         let failed_ids: Vec<String> = failed.map(|(slot, _)| slot.record.message_id.clone()).collect();
         if self.watched() {
-            let deferral = |end: &&End| matches!(end, End::Ended(Err(failure)) if failure.is_deferral());
-            let received: Vec<&str> = slots.iter().map(|slot| slot.record.message_id.as_str()).collect();
-            let now_ms = self.ports.now_ms();
-            for (place, ((slot, end), meter)) in slots.iter().zip(ends).zip(meters).enumerate() {
-                let of = Finished {
-                    function: self.function,
-                    invocation: of,
-                    queue: source.name(),
-                    record: &slot.record,
-                    calls: &meter.calls(),
-                    now_ms,
-                };
-                let failed = match end {
-                    End::Ended(Ok(Verdict::DeadLettered)) => Some(Verdict::DeadLettered.name()),
-                    End::Ended(Ok(_)) | End::Follower => None,
-                    End::Ended(Err(failure)) => Some(failure.name()),
-                };
-                let span = spans.end(place, failed);
-                let _inside = span.enter();
-                self.tell(|observer| match end {
-                    End::Ended(Ok(verdict)) => observer.succeeded(&of, *verdict),
-                    End::Ended(Err(failure)) => observer.failed(&of, Failed::Itself(failure)),
-                    End::Follower => observer.failed(&of, Failed::Follower),
-                });
-            }
-            let summary = Summary {
-                function: self.function,
-                invocation: of,
-                queue: source.name(),
-                records: slots.len(),
-                received_ids: &received,
-                failed_ids: &failed_ids,
-                failed: failed_ids.len(),
-                deferred: ends.iter().filter(deferral).count(),
-                calls: &meter.calls(),
-                sends: &meter.sends(),
-                started_ms,
-                now_ms,
-            };
-            self.tell(|observer| observer.finished(&summary));
+            Sink::together(|| self.tell_all(over, &failed_ids));
         }
-        if self.all_failed == AllFailed::Fail && !slots.is_empty() && failed_ids.len() == slots.len() {
+        if self.all_failed == AllFailed::Fail && !over.slots.is_empty() && failed_ids.len() == over.slots.len() {
             return Err(BatchError::AllFailed { failed_ids });
         }
         let failures = failed_ids.into_iter().map(|item_identifier| {
@@ -426,6 +400,50 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = failures.collect();
         Ok(response)
+    }
+
+    fn tell_all(&self, over: &Over<'_>, failed_ids: &[String]) {
+        let Over { slots, ends, of, source, .. } = *over;
+        let now_ms = self.ports.now_ms();
+        for (place, ((slot, end), meter)) in slots.iter().zip(ends).zip(over.meters).enumerate() {
+            let of = Finished {
+                function: self.function,
+                invocation: of,
+                queue: source.name(),
+                record: &slot.record,
+                calls: &meter.calls(),
+                now_ms,
+            };
+            let failed = match end {
+                End::Ended(Ok(Verdict::DeadLettered)) => Some(Verdict::DeadLettered.name()),
+                End::Ended(Ok(_)) | End::Follower => None,
+                End::Ended(Err(failure)) => Some(failure.name()),
+            };
+            let span = over.spans.end(place, failed);
+            let _inside = span.enter();
+            self.tell(|observer| match end {
+                End::Ended(Ok(verdict)) => observer.succeeded(&of, *verdict),
+                End::Ended(Err(failure)) => observer.failed(&of, Failed::Itself(failure)),
+                End::Follower => observer.failed(&of, Failed::Follower),
+            });
+        }
+        let deferral = |end: &&End| matches!(end, End::Ended(Err(failure)) if failure.is_deferral());
+        let received: Vec<&str> = slots.iter().map(|slot| slot.record.message_id.as_str()).collect();
+        let summary = Summary {
+            function: self.function,
+            invocation: of,
+            queue: source.name(),
+            records: slots.len(),
+            received_ids: &received,
+            failed_ids,
+            failed: failed_ids.len(),
+            deferred: ends.iter().filter(deferral).count(),
+            calls: &over.meter.calls(),
+            sends: &over.meter.sends(),
+            started_ms: over.started_ms,
+            now_ms,
+        };
+        self.tell(|observer| observer.finished(&summary));
     }
 
     fn tell(&self, what: impl Fn(&dyn Observer)) {

@@ -27,6 +27,7 @@ use super::drive::{Fate, Rules, Sent, Times, drive, in_ms};
 use super::observe::{self, Observer, Summary};
 use super::plan::{Lines, Plan, Rounds};
 use super::settle::cut_off;
+use super::spans;
 use super::{ANSWER_MS, BatchError, Invocation, KEPT_MS};
 use crate::meter::Meter;
 use crate::{Answer, Clock, Done, Failure, Outgoing, Verdict};
@@ -191,6 +192,23 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
     }
 
     async fn work<I, L, B, W>(
+        &self,
+        items: &[Arc<I>],
+        of: &Invocation,
+        plan: &mut L,
+        begin: B,
+    ) -> Result<StreamAnswer, BatchError>
+    where
+        I: StreamItem,
+        L: Plan,
+        B: Fn(&[usize]) -> W,
+        W: Future,
+        W::Output: IntoIterator<Item = Answer>,
+    {
+        spans::invocation(of, || self.ports.now_ms(), self.in_span(items, of, plan, begin)).await
+    }
+
+    async fn in_span<I, L, B, W>(
         &self,
         items: &[Arc<I>],
         of: &Invocation,

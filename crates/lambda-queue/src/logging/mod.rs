@@ -56,7 +56,6 @@ mod text;
 pub(crate) use settings::system_ms;
 pub(crate) use span::in_invocation;
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 pub use deny::Denied;
@@ -83,7 +82,7 @@ pub struct Stdout;
 impl Sink for Stdout {
     fn line(&self, line: &[u8]) {
         // Where stdout is closed there is nobody to tell.
-        std::io::stdout().lock().write_all(line).ok();
+        crate::stdout::line(line).ok();
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Document;
+use crate::stdout;
 
 /// Where documents go: stdout, which Lambda hands to CloudWatch Logs, or any writer. Clones are the same sink.
 #[derive(Clone)]
@@ -56,9 +57,19 @@ impl Sink {
         }
     }
 
+    /// Runs `work`, whose documents and log lines for stdout go out in one write. Those that could not be written are told by
+    /// the next line that can.
+    pub(crate) fn together<T>(work: impl FnOnce() -> T) -> T {
+        let lost = |lost: stdout::Lost| {
+            Self::stdout().0.lost.fetch_add(lost.lines, Ordering::Relaxed);
+            tracing::error!(error = %lost.why, lines = lost.lines, "metrics: lines could not be written");
+        };
+        stdout::together(lost, work)
+    }
+
     fn write(&self, line: &[u8]) -> std::io::Result<()> {
         match &self.0.writer {
-            None => std::io::stdout().lock().write_all(line),
+            None => stdout::line(line),
             Some(writer) => writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(line),
         }
     }

@@ -1,10 +1,12 @@
 //! What the loop's work logs: whose ids, and whose held lines come out.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lambda_queue::batch::stream::{StreamBatch, StreamItem};
 use lambda_queue::logging::{InvocationIds, Settings, Sink, invocation as in_invocation};
-use lambda_queue::{Answer, Batch, Done, Failure, Record};
+use lambda_queue::{Answer, Batch, Done, Failure, Record, Verdict};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber as _;
 
@@ -179,4 +181,33 @@ async fn a_quiet_loop_has_no_spans() {
     loud(&world).quiet().run(event, invocation(), handler).with_subscriber(dispatch).await.unwrap();
     let lines = kept.0.lock().unwrap().clone();
     assert_eq!((lines.len(), &lines[0]["message_id"]), (1, &Value::Null));
+}
+
+struct Change(&'static str);
+
+impl StreamItem for Change {
+    fn sequence_number(&self) -> Option<&str> {
+        Some(self.0)
+    }
+
+    fn key(&self) -> Cow<'_, str> {
+        self.0.into()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streams_lines_have_the_id_of_their_invocation() {
+    let world = World::default();
+    let kept = Kept::default();
+    let stream = StreamBatch::new("test", &world);
+    let handler = |_: Arc<Change>| async {
+        tracing::info!("hello");
+        Ok(Verdict::Done)
+    };
+    let of = invocation();
+    let work = stream.run(vec![Change("1"), Change("2")], &of, handler);
+    work.with_subscriber(Settings::default().dispatch(Arc::new(kept.clone()))).await.unwrap();
+    let lines = kept.0.lock().unwrap().clone();
+    let ids: Vec<_> = lines.iter().map(|line| line["request_id"].as_str()).collect();
+    assert_eq!(ids, [Some("r"); 2], "{lines:?}");
 }
