@@ -5,6 +5,7 @@ pub(crate) mod drive;
 mod figures;
 mod kind;
 pub mod outage;
+pub mod overload;
 mod plan;
 mod progress;
 pub(crate) mod report;
