@@ -61,6 +61,9 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     "Gate": {("dynamodb:GetItem", TABLE + "breakers"), ("dynamodb:UpdateItem", TABLE + "breakers")},
     "ReadBreakers": {("dynamodb:GetItem", TABLE + "breakers")},
     "ProbeBreakers": {("dynamodb:GetItem", TABLE + "breakers"), ("dynamodb:UpdateItem", TABLE + "breakers")},
+    # Lanes: what consumers tell of them, and who goes by it.
+    "TellLanes": {("dynamodb:UpdateItem", TABLE + "breakers")},
+    "ReadLanes": {("dynamodb:BatchGetItem", TABLE + "breakers")},
     # Reads without an effect: over HTTP with the providers' keys, and the sender's identity.
     "ProbeProviders": {
         ("secretsmanager:GetSecretValue", SECRET + "payment-api-key"),

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from capabilities import QUEUE
+from capabilities import LANES, QUEUE, STEPS
 from stack_model import PROD, Stack
 from test_functions import TIMEOUT
 
@@ -104,6 +104,16 @@ def test_an_open_breaker_and_a_mapping_that_had_to_be_turned_on_alarm(prod: Stac
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0), metric
 
 
+def test_orders_that_are_turned_away_alarm(prod: Stack) -> None:
+    alarm = alarms_on(prod, "orders_shed")["accept-order"]
+    namespace = prod.functions()["accept-order"]["Environment"]["Variables"]["LAMBDA_QUEUE_METRICS_NAMESPACE"]
+    assert (alarm["Namespace"], alarm["Statistic"], alarm["Threshold"]) == (namespace, "Sum", 0)
+    # The dimensions of the line that each request leaves: an alarm has to name all of them.
+    assert [(d["Name"], d["Value"]) for d in alarm["Dimensions"]] == [
+        ("function", "accept-order"), ("route", "POST /orders"),
+    ]
+
+
 def test_a_comparison_of_the_ledger_that_fell_silent_alarms_and_one_that_never_gets_through(prod: Stack) -> None:
     silent = alarms_on(prod, "Invocations")["shop-reconcile-payments"]
     assert (silent["TreatMissingData"], silent["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
@@ -193,6 +203,14 @@ def test_there_is_one_dashboard_and_it_shows_queues_functions_tables_stream_and_
         "shop-orders", "shop-stock", "shop-idempotency", "shop-cases", "shop-breakers",
     }
     assert ("AWS/ApiGateway", "ApiId", "Api") in shown
+    lags = {
+        tuple(metric[2:6])
+        for widget in body["widgets"]
+        if widget["type"] == "metric"
+        for metric in widget["properties"]["metrics"]
+        if metric[1] == "lane_lag_ms"
+    }
+    assert lags == {("lane", lane, "step", step) for lane in LANES for step in STEPS}
 
 
 def test_no_two_widgets_overlap_and_none_hangs_over_the_edge(prod: Stack) -> None:
@@ -215,7 +233,8 @@ def test_no_two_widgets_overlap_and_none_hangs_over_the_edge(prod: Stack) -> Non
 def test_the_outputs_name_all_that_the_tools_read(prod: Stack) -> None:
     wanted = {
         "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "BreakersTable", "EventsTopicArn",
-        "EventBusName", "ArchiveBucket", "QueueUrlPrefix", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
+        "EventBusName", "ArchiveBucket", "QueueUrlPrefix", "ExpressDeadlineSeconds", "StandardDeadlineSeconds",
+        "BulkDeadlineSeconds", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
         "ValidateDlqUrl", "PaymentDlqUrl", "StockDlqUrl", "ShippingDlqUrl", "NotifyDlqUrl", "ArchiveDlqUrl",
         "EventsDlqUrl", "MailFrom", "PaymentApiUrl", "PaymentSecretArn",
     }

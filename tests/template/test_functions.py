@@ -76,6 +76,20 @@ def test_each_command_step_knows_when_its_queues_give_a_message_up() -> None:
     }
 
 
+def test_each_lanes_deadline_can_be_turned_and_the_tools_see_it() -> None:
+    stack = Stack(**PROD, ExpressDeadlineSeconds="30", StandardDeadlineSeconds="0", BulkDeadlineSeconds="7200")
+    variables = stack.functions()["accept-order"]["Environment"]["Variables"]
+    for lane, seconds in (("Express", "30"), ("Standard", "0"), ("Bulk", "7200")):
+        assert str(variables[f"{lane.upper()}_DEADLINE_SECONDS"]) == seconds
+        assert str(stack.outputs[f"{lane}DeadlineSeconds"]) == seconds
+
+
+def test_a_better_lane_has_the_shorter_deadline(prod: Stack) -> None:
+    # Or the lower one would always be shed first for its own sake, and the higher one never take it along.
+    express, standard, bulk = (int(prod.outputs[f"{lane}DeadlineSeconds"]) for lane in ("Express", "Standard", "Bulk"))
+    assert 0 < express < standard < bulk
+
+
 def test_time_outs_are_those_of_the_design(prod: Stack) -> None:
     assert {name: function["Timeout"] for name, function in prod.functions().items()} == TIMEOUT
 

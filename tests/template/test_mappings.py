@@ -1,9 +1,11 @@
 """Event source mappings: partial answers, lanes, visibility against time-out and window."""
 
+import json
 import math
+import re
 
 from capabilities import FED_BY, LANES, QUEUE
-from stack_model import PROD, Stack
+from stack_model import PROD, ROOT, Stack
 
 CONCURRENCY = {"express": 20, "standard": 10, "bulk": 5}
 
@@ -116,9 +118,19 @@ def test_the_archive_takes_a_thousand_or_what_came_in_a_minute(prod: Stack) -> N
     assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"]) == (1000, 60)
 
 
-def test_no_mapping_filters_since_a_filter_on_a_queue_deletes(prod: Stack) -> None:
-    for name, mapping in prod.mappings().items():
-        assert "FilterCriteria" not in mapping, name
+def test_no_mapping_of_a_queue_filters_since_a_filter_there_deletes(prod: Stack) -> None:
+    filtering = [name for name, mapping in prod.mappings().items() if "FilterCriteria" in mapping]
+    assert filtering == ["BreakersStreamMapping"]
+
+
+def test_only_the_providers_rows_wake_control_breakers_and_not_what_lanes_tell(prod: Stack) -> None:
+    criteria, = prod.mappings()["BreakersStreamMapping"]["FilterCriteria"]["Filters"]
+    pattern = json.loads(criteria["Pattern"])
+    source = (ROOT / "crates" / "ports" / "src" / "breakers.rs").read_text(encoding="utf-8")
+    providers = re.findall(r'Self::\w+ => "(\w+)"', source)
+    # The emulator knows equality, and takes everything for something else than a prefix: names, then.
+    assert pattern == {"dynamodb": {"Keys": {"dependency": {"S": providers}}}}
+    assert len(providers) == 3
 
 
 def test_the_stream_misses_nothing_gives_up_in_time_and_keeps_what_it_gave_up(prod: Stack) -> None:

@@ -7,6 +7,7 @@
 //! | [`retry`], [`dead_letter`] | when a failed record comes back, and where it goes if it never may |
 //! | [`idempotency`] | one effect once: keys, leases, look-ups |
 //! | [`breaker`] | circuit breakers, of a process or of a table |
+//! | [`lag`] | how late consumers are, told by lane in a table |
 //! | [`envelope`] | CloudEvents: causes, traces, versions, sizes, claim check |
 //! | [`metrics`], [`meter`] | CloudWatch's embedded metrics; calls of services counted |
 //! | `logging`, `otlp` (features) | JSON lines with ids; spans |
@@ -24,6 +25,7 @@ pub mod dead_letter;
 pub mod envelope;
 mod failure;
 pub mod idempotency;
+pub mod lag;
 #[cfg(feature = "logging")]
 pub mod logging;
 #[cfg(feature = "memory")]
@@ -41,7 +43,7 @@ mod stdout;
 
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Answer, Done, Failure, Verdict};
-pub use ports::{Clock, Entry, Ids, Outgoing, Queue, Random};
+pub use ports::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
 pub use redacted::{REDACTED, Redacted};
 
 #[cfg(doctest)]

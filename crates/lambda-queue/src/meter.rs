@@ -56,6 +56,17 @@ pub fn count_send(queue: &str) {
         .ok();
 }
 
+/// Runs `work` and counts all its calls, whatever service they are of, under this name: they are the process's own, and not
+/// of the record or batch that happened to be at hand.
+pub async fn apart<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    let own = Meter::default();
+    let done = own.around(work).await;
+    for _ in 0..own.calls().values().sum() {
+        count(name);
+    }
+    done
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +87,20 @@ mod tests {
         assert_eq!(outer.calls(), BTreeMap::from([("sqs", 1)]));
         assert_eq!(outer.sends(), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
         assert_eq!((inner.calls(), inner.sends()), (BTreeMap::from([("dynamodb", 1)]), BTreeMap::new()));
+    }
+
+    #[tokio::test]
+    async fn calls_apart_are_counted_under_one_name() {
+        let outer = Meter::default();
+        let work = async {
+            count("sqs");
+            apart("own", async {
+                count("sqs");
+                count("dynamodb");
+            })
+            .await;
+        };
+        outer.around(work).await;
+        assert_eq!(outer.calls(), BTreeMap::from([("own", 2), ("sqs", 1)]));
     }
 }

@@ -14,7 +14,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use lambda_queue::aws::{Dynamo, S3, Sqs, System};
 use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
-use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random, Redacted, meter};
+use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random, Redacted, meter};
 use ports::StoreError;
 use uuid::Uuid;
 
@@ -227,6 +227,12 @@ impl Queue for Cloud {
 
     async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
         self.sqs().change_visibility(queue_arn, entries).await
+    }
+}
+
+impl QueueDepth for Cloud {
+    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
+        self.sqs().queue_depth(queue_arn).await
     }
 }
 

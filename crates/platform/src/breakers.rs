@@ -8,7 +8,7 @@ use lambda_queue::Failure;
 use lambda_queue::breaker::{
     DistributedBreaker, DistributedSettings, InvalidSettings, Logged, Moved, Outcome, Probes, Row, Thresholds,
 };
-use lambda_queue::meter::{self, Meter};
+use lambda_queue::meter;
 use order::{Email, Money, OrderId, PaymentId, Shipment};
 use ports::{
     Captured, Carrier, Confirmation, Created, Dependency, Gate, Mail, NewPayment, PaymentView, Payments, ProbeBreakers,
@@ -106,12 +106,7 @@ impl<T: Send + Sync, B: Backend> Guarded<T, B> {
 
 /// Counts the calls of breakers under a name of their own: they are no order's, but its process's.
 async fn apart<V>(work: impl Future<Output = V>) -> V {
-    let own = Meter::default();
-    let done = own.around(work).await;
-    for _ in 0..own.calls().values().sum() {
-        meter::count("breakers");
-    }
-    done
+    meter::apart("breakers", work).await
 }
 
 impl<T: Send + Sync, B: Backend> Gate for Guarded<T, B> {

@@ -14,6 +14,7 @@ mod due;
 mod effects;
 mod events;
 mod item;
+mod lanes;
 mod mail;
 mod mappings;
 #[cfg(feature = "memory")]
@@ -23,18 +24,19 @@ mod settings;
 mod stock;
 
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
-use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random};
+use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
 use ports::{SendCommands, StoreError};
 use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
+pub use lanes::lane_teller;
 pub use settings::{Names, Retention, setting};
 
 /// What a platform stands on.
-pub trait Backend: Store + Queue + Clock + Random + Ids + Send + Sync {}
+pub trait Backend: Store + Queue + QueueDepth + Clock + Random + Ids + Send + Sync {}
 
-impl<B: Store + Queue + Clock + Random + Ids + Send + Sync> Backend for B {}
+impl<B: Store + Queue + QueueDepth + Clock + Random + Ids + Send + Sync> Backend for B {}
 
 /// The order system's ports over a backend.
 #[derive(Debug)]
@@ -85,6 +87,12 @@ impl<B: Backend> Queue for Platform<B> {
 
     async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
         self.backend.change_visibility(queue_arn, entries).await
+    }
+}
+
+impl<B: Backend> QueueDepth for Platform<B> {
+    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
+        self.backend.queue_depth(queue_arn).await
     }
 }
 

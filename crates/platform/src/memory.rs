@@ -9,7 +9,7 @@ use lambda_queue::memory::{
 };
 use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
-use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, Random};
+use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
 use order::{Email, Lane, Step};
 use ports::{ArchiveEvents, Mail, ProviderError, Publication, PublishEvents, SendMail, StoreError, queue_name};
 use uuid::Uuid;
@@ -154,6 +154,12 @@ impl Queue for Memory {
 
     async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
         self.queues.change_visibility(queue_arn, entries).await
+    }
+}
+
+impl QueueDepth for Memory {
+    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
+        self.queues.queue_depth(queue_arn).await
     }
 }
 

@@ -14,6 +14,7 @@ mod fields;
 mod headers;
 mod json;
 mod keys;
+mod lanes;
 mod limit;
 mod place;
 mod problem;
@@ -30,11 +31,12 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
-use ports::{AcceptOrder, Clock, CommitOrder, Ids, ListOrders, LoadOrder, SendCommands};
+use ports::{AcceptOrder, Clock, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, Random, ReadLanes, SendCommands};
 use serde_json::json;
 
 use crate::answer::Answer;
 use crate::auth::Verifier;
+use crate::lanes::Lanes;
 use crate::limit::Limiter;
 use crate::problem::Problem;
 use crate::routes::Route;
@@ -44,8 +46,14 @@ pub use crate::keys::{FetchKeys, HttpKeys, KeysError};
 pub use crate::problem::Code;
 
 /// What the API may touch: its IAM role grants exactly this.
-pub trait Ports: AcceptOrder + LoadOrder + CommitOrder + ListOrders + SendCommands + Clock + Ids {}
-impl<P: AcceptOrder + LoadOrder + CommitOrder + ListOrders + SendCommands + Clock + Ids> Ports for P {}
+pub trait Ports:
+    AcceptOrder + LoadOrder + CommitOrder + ListOrders + ReadLanes + SendCommands + Clock + Ids + Random
+{
+}
+impl<P: AcceptOrder + LoadOrder + CommitOrder + ListOrders + ReadLanes + SendCommands + Clock + Ids + Random> Ports
+    for P
+{
+}
 
 /// A request as the handler takes it: its URI is path and query, below the stage.
 pub type Request = http::Request<Vec<u8>>;
@@ -64,12 +72,16 @@ pub struct Settings {
     pub audience: String,
     /// Requests a second and tenant, in each execution environment: `TENANT_RATE_PER_SECOND`; 0 is no limit.
     pub tenant_rate_per_second: u32,
+    /// How long an order of each lane may wait before new ones are turned away: `EXPRESS_DEADLINE_SECONDS`,
+    /// `STANDARD_DEADLINE_SECONDS`, `BULK_DEADLINE_SECONDS`.
+    pub deadlines: Deadlines,
 }
 
 /// What lives from request to request.
 pub struct Api<K> {
     verifier: Verifier<K>,
     limiter: Limiter,
+    lanes: Lanes,
 }
 
 impl<K: FetchKeys> Api<K> {
@@ -78,6 +90,7 @@ impl<K: FetchKeys> Api<K> {
         Self {
             verifier: Verifier::new(&settings.issuer, &settings.audience, keys),
             limiter: Limiter::new(settings.tenant_rate_per_second),
+            lanes: Lanes::new(settings.deadlines),
         }
     }
 }
@@ -132,6 +145,8 @@ pub async fn handle<K: FetchKeys>(
         .property("method", method)
         .property("status", response.status().as_u16())
         .property("calls", json!(meter.calls()));
+    let shed = code == Some(Code::LaneOverloaded.name());
+    let line = if shed { line.metric("orders_shed", "Count", 1_u64) } else { line };
     let line = [("code", code.map(str::to_owned)), ("order_id", order_id)]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -167,7 +182,7 @@ async fn respond<K: FetchKeys>(
     api.limiter.admit(&caller.tenant, ports.now_ms())?;
     match *route {
         Route::Orders if request.method() == Method::POST => {
-            place::place(ports, &caller, request, invocation.deadline_ms).await
+            place::place(ports, &api.lanes, &caller, request, invocation.deadline_ms).await
         }
         Route::Orders => read::list(ports, &caller, request.uri().query()).await,
         Route::Order(id) => read::read(ports, &caller, id).await,

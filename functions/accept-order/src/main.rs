@@ -5,15 +5,22 @@ use lambda_queue::logging;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use platform::{Aws, setting};
+use ports::Deadlines;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws = Aws::load(&["ORDERS_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let milliseconds = |seconds: String| seconds.parse::<u32>().map(|seconds| u64::from(seconds) * 1_000);
     let settings = Settings {
         issuer: setting("JWT_ISSUER")?,
         audience: setting("JWT_AUDIENCE")?,
         tenant_rate_per_second: setting("TENANT_RATE_PER_SECOND")?.parse()?,
+        deadlines: Deadlines {
+            express_ms: milliseconds(setting("EXPRESS_DEADLINE_SECONDS")?)?,
+            standard_ms: milliseconds(setting("STANDARD_DEADLINE_SECONDS")?)?,
+            bulk_ms: milliseconds(setting("BULK_DEADLINE_SECONDS")?)?,
+        },
     };
     let api = Api::new(&settings, HttpKeys::new(setting("JWKS_URL")?)?);
     let (aws, api, invocations) = (&aws, &api, &Invocations::default());

@@ -7,6 +7,7 @@ use ports::{Accepted, owed};
 
 use crate::answer::Answer;
 use crate::auth::Caller;
+use crate::lanes::Lanes;
 use crate::problem::{Code, Problem};
 use crate::request::PlaceOrder;
 use crate::wait::until_decided;
@@ -19,9 +20,11 @@ const MAX_WAIT_S: u64 = 20;
 /// best it can; the row's `due_at` stands behind it.
 ///
 /// Idempotency: a repeat (tenant, customer and Idempotency-Key) answers from its row and sends again what that owes;
-/// with another body it is 422. Errors: 503 where the row's write failed or is unknown.
+/// with another body it is 422. Errors: 503 where the row's write failed or is unknown, or where the lane is shed and the
+/// request is no repeat.
 pub async fn place(
     ports: &impl Ports,
+    lanes: &Lanes,
     caller: &Caller,
     request: &Request,
     deadline_ms: u64,
@@ -44,7 +47,11 @@ pub async fn place(
         payment_method: asked.payment_method,
         traceparent: Some(headers::traceparent(request.headers(), ports)),
     };
-    let order = accept(ports, Order::accept(new, ports.now_ms())).await?;
+    let order = Order::accept(new, ports.now_ms());
+    let order = match lanes.shed(ports, order.lane).await {
+        None => accept(ports, order).await?,
+        Some(wait_s) => known(ports, order, wait_s).await?,
+    };
     send_owed(ports, &order).await;
     answer(ports, order, wait_s, deadline_ms).await
 }
@@ -55,6 +62,16 @@ async fn accept(ports: &impl Ports, order: Order) -> Result<Order, Problem> {
         Ok(Accepted::New) => Ok(order),
         Ok(Accepted::Known(row)) if row.fingerprint == order.fingerprint => Ok(*row),
         Ok(Accepted::Known(_)) => Err(reused().of(order.order_id)),
+        Err(error) => Err(Problem::unaccepted(&error).of(order.order_id)),
+    }
+}
+
+/// The row of the request that this one repeats: only that is answered while its lane is shed.
+async fn known(ports: &impl Ports, order: Order, wait_s: u64) -> Result<Order, Problem> {
+    match ports.load_order(order.order_id).await {
+        Ok(Some(row)) if row.fingerprint == order.fingerprint => Ok(row),
+        Ok(Some(_)) => Err(reused().of(order.order_id)),
+        Ok(None) => Err(Problem::overloaded(order.lane, wait_s).of(order.order_id)),
         Err(error) => Err(Problem::unaccepted(&error).of(order.order_id)),
     }
 }

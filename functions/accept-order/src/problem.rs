@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, StatusCode, header};
-use order::OrderId;
+use order::{Lane, OrderId};
 use ports::StoreError;
 use serde_json::json;
 
@@ -121,6 +121,8 @@ codes! {
     OrderUnconfirmed = "order_unconfirmed", SERVICE_UNAVAILABLE, "It is not known whether the order was accepted";
     /// A change of an order failed or may have been written.
     ChangeUnconfirmed = "change_unconfirmed", SERVICE_UNAVAILABLE, "It is not known whether the change was made";
+    /// The lane's deadline, or that of one above, cannot be met.
+    LaneOverloaded = "lane_overloaded", SERVICE_UNAVAILABLE, "The lane takes no new orders at the moment";
     /// Orders cannot be read.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Orders cannot be read at the moment";
     /// The issuer's keys cannot be had.
@@ -184,6 +186,16 @@ impl Problem {
     pub fn of(mut self, order_id: OrderId) -> Self {
         self.order_id = Some(order_id);
         self
+    }
+
+    /// The lane is shed, for so many seconds as it looks.
+    pub fn overloaded(lane: Lane, wait_s: u64) -> Self {
+        let detail = format!(
+            "New orders of the lane {lane} would wait too long. Nothing was accepted: repeat the request with the same \
+             Idempotency-Key after Retry-After, or ask for a better lane."
+        );
+        let headers = vec![(header::RETRY_AFTER, wait_s.to_string())];
+        Self { headers, ..Self::new(Code::LaneOverloaded, detail) }
     }
 
     /// Somebody else's order and no order are the same answer.

@@ -82,7 +82,11 @@ mod tests {
         let of = |old, new| Asked::by(&json!({ "Records": [record(old, new)] }));
         let changed = |start| Asked::Changed { start };
         let counts = json!({ "bucket_0_1_calls": { "N": "3" } });
+        // Where the mapping's filter is not honoured.
+        let lag = |lag_ms: &str| Some(json!({ "dependency": { "S": "lane#bulk" }, "lag_payment": { "N": lag_ms } }));
         for (old, new, expected) in [
+            (None, lag("7"), Asked::Nothing),
+            (lag("7"), lag("9000"), Asked::Nothing),
             (None, Some(counts.clone()), Asked::Nothing),
             (Some(counts.clone()), Some(counts.clone()), Asked::Nothing),
             (Some(counts), Some(image("open", 1, false)), changed(true)),

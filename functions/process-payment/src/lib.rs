@@ -11,13 +11,13 @@ use lambda_queue::idempotency::{EffectKey, Lease};
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, OrderId, PaymentId, Step};
 use ports::{
-    CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, Payments, ProviderError, SendCommands, Stop, due,
-    parse_command, payment_record, run_effect, time_for_call,
+    CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, Payments, ProviderError, SendCommands, Stop,
+    TellLanes, due, parse_command, payment_record, run_effect, time_for_call,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock {}
-impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + TellLanes + Clock {}
+impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + TellLanes + Clock> Ports for P {}
 
 /// Whom this step calls outside, behind its breaker.
 pub trait Provider: Payments + Gate {}

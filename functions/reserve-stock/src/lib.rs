@@ -6,13 +6,13 @@ use std::time::Duration;
 use lambda_queue::{Clock, Done, Failure, Random, Record};
 use order::{Command, Next, Order, Outcome, Step, transition};
 use ports::{
-    CommitOrder, CommitStock, Due, LoadOrder, OpenCase, SendCommands, StockCommit, StockMove, StoreError, bug,
-    close_left_over, due, owed, parse_command, settle, skip, tried_to_park,
+    CommitOrder, CommitStock, Due, LoadOrder, OpenCase, SendCommands, StockCommit, StockMove, StoreError, TellLanes,
+    bug, close_left_over, due, owed, parse_command, settle, skip, tried_to_park,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + Clock + Random {}
-impl<P: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + Clock + Random> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + TellLanes + Clock + Random {}
+impl<P: LoadOrder + CommitOrder + CommitStock + OpenCase + SendCommands + TellLanes + Clock + Random> Ports for P {}
 
 /// Tries of a transaction that met another one before the queue repeats it. Orders of one popular SKU meet here.
 const CONFLICTS: u32 = 5;

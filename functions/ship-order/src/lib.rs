@@ -6,12 +6,12 @@ use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Command, Order, Outcome, Reason, ReasonCode, Step};
 use ports::{
     Carrier, CommitOrder, Due, EffectRun, Effects, Gate, LoadOrder, OpenCase, SendCommands, ShipmentAnswer,
-    ShipmentRequest, Stop, due, parse_command, run_effect, time_for_call,
+    ShipmentRequest, Stop, TellLanes, due, parse_command, run_effect, time_for_call,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock {}
-impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + Clock> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + TellLanes + Clock {}
+impl<P: LoadOrder + CommitOrder + Effects + OpenCase + SendCommands + TellLanes + Clock> Ports for P {}
 
 /// Whom this step calls outside, behind its breaker.
 pub trait Provider: Carrier + Gate {}

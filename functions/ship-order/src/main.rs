@@ -6,7 +6,7 @@ use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, Guarded, setting};
+use platform::{Aws, Guarded, lane_teller, setting};
 use ports::Dependency;
 use providers::{HttpCarrier, Secret};
 
@@ -32,6 +32,7 @@ async fn main() -> Result<(), Error> {
     let batch = Batch::new("ship-order", aws)
         .dead_letters(setting("DLQ_URL")?)
         .lines(Lines::with_subject_as("order_id"))
+        .afterwards(lane_teller(&shared, Step::Shipping))
         .on_deferral(setting("MAX_RECEIVE_COUNT")?.parse()?, move |record, failure| async move {
             ports::put_off(aws, Step::Shipping, &record, &failure).await
         });

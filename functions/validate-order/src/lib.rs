@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use lambda_queue::{Clock, Done, Failure, Record};
 use order::{Money, Order, Outcome, Price, Reason, ReasonCode, Sku, Step};
 use ports::{
-    ChargeLimits, CommitOrder, Due, LoadOrder, OpenCase, Product, ReadCatalogue, SendCommands, due, parse_command,
-    settle, skip,
+    ChargeLimits, CommitOrder, Due, LoadOrder, OpenCase, Product, ReadCatalogue, SendCommands, TellLanes, due,
+    parse_command, settle, skip,
 };
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: LoadOrder + CommitOrder + OpenCase + ReadCatalogue + SendCommands + Clock {}
-impl<P: LoadOrder + CommitOrder + OpenCase + ReadCatalogue + SendCommands + Clock> Ports for P {}
+pub trait Ports: LoadOrder + CommitOrder + OpenCase + ReadCatalogue + SendCommands + TellLanes + Clock {}
+impl<P: LoadOrder + CommitOrder + OpenCase + ReadCatalogue + SendCommands + TellLanes + Clock> Ports for P {}
 
 /// Takes one message of a validate queue. `limits` is what the payment provider takes: a total that it would refuse is
 /// refused here, before anybody is asked.

@@ -1,5 +1,5 @@
 //! `make run`: places generated orders against a fresh local stack and checks every invariant. `make outage`: the same
-//! with a payment provider that fails for a minute.
+//! with a payment provider that fails for a minute. `make overload`: express orders behind a backlog of bulk ones.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::guard;
-use tests::run::{self, Settings, outage};
+use tests::run::{self, Settings, outage, overload};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings up a fresh local stack, places generated orders, waits for their ends, checks the invariants of the design and
@@ -26,6 +26,9 @@ enum Command {
     /// Makes the payment provider fail for a while under steady orders and measures how the stack stands it: writes
     /// target/outage/report.json, each figure with its bound, and exits with 1 when one is over
     Outage(outage::Settings),
+    /// Places a backlog of bulk orders and express orders behind it, beside the same express orders without one; then
+    /// tightens bulk's deadline: writes target/overload/report.json, and exits with 1 when a figure misses its bound
+    Overload(overload::Settings),
     /// Waits for the end of standard input, then stops the stack in a folder
     #[command(name = guard::SUBCOMMAND, hide = true)]
     StopWhenOrphaned {
@@ -52,6 +55,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::Outage(settings)) => Box::pin(outage::run(settings)),
+        Some(Command::Overload(settings)) => Box::pin(overload::run(settings)),
         None => Box::pin(run::run(&cli.settings)),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,6 +5,7 @@ pub(crate) mod drive;
 mod figures;
 mod kind;
 pub mod outage;
+pub mod overload;
 mod plan;
 mod progress;
 pub(crate) mod report;
@@ -110,6 +111,15 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     options.launcher = if settings.patched && !settings.plain { Launcher::Patched } else { Launcher::Plain };
     options.compile = !settings.no_build;
     options.progress = Arc::new(|line| println!("{line}"));
+    if settings.backlog.is_some() {
+        // A backlog is what is asked for: nobody is turned away on account of it.
+        let lanes = Lane::ALL.map(|lane| match lane {
+            Lane::Express => "ExpressDeadlineSeconds",
+            Lane::Standard => "StandardDeadlineSeconds",
+            Lane::Bulk => "BulkDeadlineSeconds",
+        });
+        options.parameters.extend(lanes.map(|name| (name.to_owned(), "0".to_owned())));
+    }
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
     };

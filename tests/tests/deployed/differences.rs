@@ -43,7 +43,7 @@ async fn a_hold_and_a_refund_that_the_orders_know_nothing_of_are_two_cases_howev
     let shop = Shop::open("differences").await?;
     let aws = adapters(&shop)?;
     let (one, other) =
-        (shop.order("one", &shop.body(Lane::Express)).await?, shop.order("other", &shop.body(Lane::Bulk)).await?);
+        (shop.order("one", &shop.body(Lane::Express)).await?, shop.order("other", &shop.body(Lane::Standard)).await?);
     let row = shop.ended(one).await?.order;
     assert_eq!(row.state, State::Shipped);
     assert_eq!(shop.ended(other).await?.order.state, State::Shipped);

@@ -23,6 +23,7 @@ pub fn adapters(shop: &Shop) -> anyhow::Result<Aws> {
         orders_table: output("OrdersTable")?,
         idempotency_table: output("IdempotencyTable")?,
         cases_table: output("CasesTable")?,
+        breakers_table: output("BreakersTable")?,
         archive_bucket: output("ArchiveBucket")?,
         queue_url_prefix: output("QueueUrlPrefix")?,
         ..Names::default()

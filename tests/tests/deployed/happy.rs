@@ -40,6 +40,7 @@ async fn a_standard_order_ships() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_bulk_order_ships() -> anyhow::Result<()> {
+    let _bulk = crate::cancels::BULK.lock().await;
     ships(Lane::Bulk).await
 }
 

@@ -13,6 +13,7 @@ mod differences;
 mod faults;
 mod fences;
 mod happy;
+mod overload;
 mod poison;
 mod recovery;
 mod refunds;

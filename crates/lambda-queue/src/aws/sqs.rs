@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
 
 use super::errors::text;
-use crate::ports::{Entry, Outgoing, Queue};
+use crate::ports::store::StoreError;
+use crate::ports::{Entry, Outgoing, Queue, QueueDepth};
 use crate::{envelope, meter};
 
 /// [`Queue`] over SQS.
@@ -83,6 +84,17 @@ impl Queue for Sqs {
             }
             Err(error) => vec![Err(text(&error)); entries.len()],
         }
+    }
+}
+
+impl QueueDepth for Sqs {
+    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let ask =
+            self.client.get_queue_attributes().queue_url(self.url_of_arn(queue_arn)).attribute_names(name.clone());
+        let answer = ask.send().await.map_err(|error| StoreError::NotDone(text(&error)))?;
+        let count = answer.attributes().and_then(|all| all.get(&name)?.parse().ok());
+        count.ok_or_else(|| StoreError::Unreadable("the queue does not tell how many wait".to_owned()))
     }
 }
 

@@ -62,7 +62,7 @@ use spans::Spans;
 
 pub use event::{Attribute, Event, Message, NotSqs};
 pub use lines::Lines;
-pub use observe::{Failed, Finished, Observer, Summary};
+pub use observe::{Afterwards, Failed, Finished, Observer, Summary, Worked};
 pub use policy::{AfterPoison, AllFailed, BatchError, Deferral, Invocation, KEPT_MS, NEAR};
 pub use record::{Record, RecordContext};
 pub use typed::{Json, json};
@@ -86,6 +86,7 @@ pub struct Batch<'a, P> {
     on_deferral: Option<OnDeferral<'a>>,
     lines: Option<Lines>,
     observers: Vec<Arc<dyn Observer>>,
+    afterwards: Option<Arc<dyn Afterwards>>,
 }
 
 impl<'a, P> Batch<'a, P> {
@@ -103,6 +104,7 @@ impl<'a, P> Batch<'a, P> {
             on_deferral: None,
             lines: Some(Lines::default()),
             observers: Vec::new(),
+            afterwards: None,
         }
     }
 
@@ -178,6 +180,13 @@ impl<'a, P> Batch<'a, P> {
     #[must_use]
     pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
+        self
+    }
+
+    /// Has something of the process's own done after each batch, in the kept time.
+    #[must_use]
+    pub fn afterwards(mut self, afterwards: Arc<dyn Afterwards>) -> Self {
+        self.afterwards = Some(afterwards);
         self
     }
 
@@ -269,6 +278,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             let mut ends = self.ends(&slots, ended, source.fifo);
             self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends, source.fifo)).await;
             self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
+            self.after(&slots, &ends, &source, started_ms, of.deadline_ms).await;
             ends
         };
         let ends = if self.watched() { meter.around(work).await } else { work.await };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::drive::panic_text;
+use futures::future::BoxFuture;
+
 use super::{Invocation, Record};
 use crate::{Failure, Verdict};
 
@@ -92,4 +94,28 @@ pub(super) fn tell(observer: &dyn Observer, what: impl FnOnce(&dyn Observer)) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| what(observer))) {
         tracing::error!(panic = panic_text(&*panic), "an observer panicked: the answer stands");
     }
+}
+
+/// Does something of the process's own after each batch: once its records are settled, before the answer is given. It has no
+/// say in the answer, which waits for it: what takes too long is cut off, and a panic is caught and logged.
+pub trait Afterwards: Send + Sync {
+    /// After this batch.
+    fn worked<'a>(&'a self, of: Worked<'a>) -> BoxFuture<'a, ()>;
+}
+
+/// What a batch came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Worked<'a> {
+    /// The queue's ARN.
+    pub queue_arn: &'a str,
+    /// Its name.
+    pub queue: &'a str,
+    /// How many records were received for the first time.
+    pub first_receives: u64,
+    /// How long these had waited together when the batch began, milliseconds.
+    pub waited_ms: u64,
+    /// How many records, whenever they were received, are acknowledged.
+    pub done: u64,
+    /// The invocation's deadline, UTC milliseconds.
+    pub deadline_ms: u64,
 }

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use super::drive::{Fate, panic_text};
 use super::owed::MOST_ENTRIES;
 use super::record::Slot;
-use super::{ANSWER_MS, AfterPoison, Batch, Deferral, End, NEAR, Source, groups};
+use super::{ANSWER_MS, AfterPoison, Batch, Deferral, End, NEAR, Source, Worked, groups};
 use crate::retry::{self, Received};
 use crate::{Clock, Entry, Failure, Queue, Random, Verdict};
 
@@ -135,6 +135,39 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             }
         }
     }
+}
+
+impl<P: Clock + Random + Queue> Batch<'_, P> {
+    /// Lets whoever wants to do something of his own after the batch do it: see [`Afterwards`](super::Afterwards).
+    pub(super) async fn after(&self, slots: &[Slot], ends: &[End], source: &Source, started_ms: u64, deadline_ms: u64) {
+        let Some(afterwards) = self.afterwards.as_ref().filter(|_| !slots.is_empty()) else { return };
+        let waited_ms = |slot: &Slot| {
+            let context = &slot.record.context;
+            (context.receive_count <= 1).then(|| started_ms.saturating_sub(context.sent_ms))
+        };
+        let waited: Vec<u64> = slots.iter().filter_map(waited_ms).collect();
+        let done = ends.iter().filter(|end| matches!(end, End::Ended(Ok(_)))).count();
+        let worked = Worked {
+            queue_arn: &source.arn,
+            queue: source.name(),
+            first_receives: count(waited.len()),
+            waited_ms: waited.into_iter().fold(0, u64::saturating_add),
+            done: count(done),
+            deadline_ms,
+        };
+        // It is called in here, so that a panic before its future is caught too.
+        let work = AssertUnwindSafe(async { afterwards.worked(worked).await }).catch_unwind();
+        let work = async {
+            if let Err(panic) = work.await {
+                tracing::error!(panic = panic_text(&*panic), "what is done after a batch panicked: the answer stands");
+            }
+        };
+        self.in_time(deadline_ms, "work of the process's own", work).await;
+    }
+}
+
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
 }
 
 /// A handler that was dropped as the time was up: nobody knows how far it came. It may be tried at once, by who looks first.

@@ -41,6 +41,7 @@ pub use row::{BUCKET_MS, BUCKETS, Row};
 pub use rules::{Cancelled, FailureRules, Judge, Outcome, Rules};
 pub use slots::Probes;
 pub use window::Window;
+pub(crate) use writes::Draft;
 
 /// Whether calls go through.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

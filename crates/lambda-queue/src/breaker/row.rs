@@ -97,6 +97,11 @@ impl Row {
         Item::from([(KEY.to_owned(), text(dependency))])
     }
 
+    /// The key of an item of the table.
+    pub(crate) fn dependency_of(item: &Item) -> Option<&str> {
+        text_of(item, KEY)
+    }
+
     /// Reads an item.
     ///
     /// # Errors

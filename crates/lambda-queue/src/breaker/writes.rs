@@ -7,10 +7,10 @@ use super::events::Cause;
 use super::limits::{Counts, Wait};
 use super::manual::Manual;
 use super::row::{self, Row};
-use crate::ports::store::{Value, Write, number, text};
+use crate::ports::store::{Item, Value, Write, number, text};
 
 /// Collects one update. Placeholders are the attributes' own names, since some of them are words of DynamoDB's.
-struct Draft {
+pub(crate) struct Draft {
     sets: Vec<String>,
     removes: Vec<String>,
     adds: Vec<String>,
@@ -19,11 +19,16 @@ struct Draft {
 }
 
 impl Draft {
+    /// A write by whoever asks for nothing.
+    pub(crate) fn of(table: &str, key: Item) -> Self {
+        let none = Vec::new;
+        let write = Write::update(table, key, "");
+        Self { sets: none(), removes: none(), adds: none(), conditions: none(), write }
+    }
+
     /// A write by whoever read `row`: refused once anybody changed it.
     fn on(table: &str, row: &Row) -> Self {
-        let write = Write::update(table, Row::key(&row.dependency), "");
-        let none = Vec::new;
-        let mut draft = Self { sets: none(), removes: none(), adds: none(), conditions: none(), write };
+        let mut draft = Self::of(table, Row::key(&row.dependency));
         let epoch = draft.name("epoch");
         if row.epoch == 0 {
             draft.conditions.push(format!("attribute_not_exists({epoch})"));
@@ -46,19 +51,19 @@ impl Draft {
         placeholder
     }
 
-    fn set(mut self, attribute: &str, value: Value) -> Self {
+    pub(crate) fn set(mut self, attribute: &str, value: Value) -> Self {
         let (name, value) = (self.name(attribute), self.value(value));
         self.sets.push(format!("{name} = {value}"));
         self
     }
 
-    fn remove(mut self, attribute: &str) -> Self {
+    pub(crate) fn remove(mut self, attribute: &str) -> Self {
         let name = self.name(attribute);
         self.removes.push(name);
         self
     }
 
-    fn add(mut self, attribute: &str, value: i64) -> Self {
+    pub(crate) fn add(mut self, attribute: &str, value: i64) -> Self {
         let (name, value) = (self.name(attribute), self.value(number(value)));
         self.adds.push(format!("{name} {value}"));
         self
@@ -82,7 +87,7 @@ impl Draft {
         self
     }
 
-    fn done(self) -> Write {
+    pub(crate) fn done(self) -> Write {
         let clauses = [("SET", &self.sets), ("REMOVE", &self.removes), ("ADD", &self.adds)];
         let clauses = clauses.iter().filter(|(_, parts)| !parts.is_empty());
         let expression: Vec<String> = clauses.map(|(word, parts)| format!("{word} {}", parts.join(", "))).collect();
@@ -90,7 +95,7 @@ impl Draft {
         if let crate::ports::store::Action::Update { expression: empty, .. } = &mut write.action {
             *empty = expression.join(" ").into();
         }
-        write.condition = Some(self.conditions.join(" AND ").into());
+        write.condition = (!self.conditions.is_empty()).then(|| self.conditions.join(" AND ").into());
         write
     }
 }

@@ -9,6 +9,8 @@ pub mod store;
 pub use objects::Objects;
 pub use store::Store;
 
+use store::StoreError;
+
 /// The present.
 pub trait Clock {
     /// UTC milliseconds since the epoch.
@@ -63,4 +65,11 @@ pub trait Queue {
         queue_arn: &str,
         entries: &[Entry],
     ) -> impl Future<Output = Vec<Result<(), String>>> + Send;
+}
+
+/// Looks at queues.
+pub trait QueueDepth {
+    /// How many messages wait in the queue of this ARN (`ApproximateNumberOfMessages`): neither those in flight nor those
+    /// delayed. Approximate: it may lag a minute.
+    fn queue_depth(&self, queue_arn: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod case;
+mod lane;
 mod operate;
 mod operator;
 mod order;
@@ -42,6 +43,9 @@ enum Command {
     /// Breakers: whether payment provider, carrier and mail service are called
     #[command(subcommand)]
     Breaker(breaker::BreakerCommand),
+    /// Lanes: how late they are, and whether the API takes orders for them
+    #[command(subcommand)]
+    Lane(lane::LaneCommand),
     /// Compare the payment provider's ledger with the orders, and say what to do about each difference
     Reconcile(Box<reconcile::Reconcile>),
     /// The catalogue: products, prices, how many there are
@@ -63,6 +67,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Queue(command) => queue::run(command, cli.json).await,
         Command::Trace(what) => trace::run(what, cli.json).await,
         Command::Breaker(command) => breaker::run(command, cli.json).await,
+        Command::Lane(command) => lane::run(command, cli.json).await,
         Command::Reconcile(what) => reconcile::run(*what, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,

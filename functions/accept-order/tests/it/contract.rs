@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use accept_order::Code;
-use order::{Order, Outcome, Reason, ReasonCode};
+use order::{Lane, Order, Outcome, Reason, ReasonCode};
 use ports::StoreError;
 use serde_json::{Value, json};
 
@@ -188,6 +188,9 @@ async fn place(contract: &mut Contract) {
         body["ship_to"][field] = json!(value);
         contract.hold(PLACE, &scene.ask(post_order(&body)).await);
     }
+    let full = Scene::new();
+    full.world.tell_backlog(Lane::Express, 1_000);
+    contract.hold(PLACE, &full.ask(post_order(&order_body())).await);
 }
 
 async fn look(contract: &mut Contract) {

@@ -5,6 +5,7 @@ mod bad_input;
 mod cancelling;
 mod contract;
 mod keys;
+mod overload;
 mod placing;
 mod reading;
 mod refunding;

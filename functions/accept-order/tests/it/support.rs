@@ -9,14 +9,15 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use lambda_queue::lag::{Row as LaneRow, SLOT_MS, Word};
 use lambda_queue::{Entry, Outgoing};
 use order::{
-    Capture, CaseId, Currency, CustomerId, Money, Next, Order, OrderId, Outcome, Parked, Payment, Price, Shipment,
-    TenantId, transition,
+    Capture, CaseId, Currency, CustomerId, Lane, Money, Next, Order, OrderId, Outcome, Parked, Payment, Price,
+    Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Ids, ListOrders, LoadOrder, OrderPage, Queue, SendCommands,
-    StoreError,
+    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, OrderPage, Queue, Random,
+    ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +36,9 @@ pub struct Faults {
     pub list: Option<StoreError>,
     pub send: bool,
     pub panic: bool,
+    pub lanes: Option<StoreError>,
+    /// What was told of the lanes never comes.
+    pub lanes_hang: bool,
 }
 
 /// Tables and queues in memory. Time is tokio's own: paused, it moves only by sleeping.
@@ -49,6 +53,9 @@ pub struct World {
     /// Rows that somebody else writes, one before each commit.
     pub before_commits: Mutex<VecDeque<Order>>,
     pub loads: AtomicU32,
+    /// What was told of the lanes.
+    pub lanes: Mutex<BTreeMap<Lane, LaneRow>>,
+    pub lane_reads: AtomicU32,
     /// Everything that touched a table or a queue.
     pub touches: AtomicU32,
 }
@@ -64,6 +71,8 @@ impl World {
             before_loads: Mutex::default(),
             before_commits: Mutex::default(),
             loads: AtomicU32::new(0),
+            lanes: Mutex::default(),
+            lane_reads: AtomicU32::new(0),
             touches: AtomicU32::new(0),
         }
     }
@@ -91,6 +100,15 @@ impl World {
 
     pub fn take_sent(&self) -> Vec<Outgoing> {
         std::mem::take(&mut *self.sent.lock().unwrap())
+    }
+
+    /// A lane's consumers tell that this many orders wait for payment, of which they do two passes a second.
+    pub fn tell_backlog(&self, lane: Lane, orders: u64) {
+        let (at_ms, slot) = (self.now_ms(), self.now_ms() / SLOT_MS);
+        let late = (slot - 10..=slot).map(|slot| (slot, 10)).collect();
+        let word = Word { lag_ms: 60_000, at_ms, depth: Some(orders), late, ..Word::default() };
+        let row = LaneRow { steps: BTreeMap::from([("payment".to_owned(), word)]) };
+        self.lanes.lock().unwrap().insert(lane, row);
     }
 
     pub fn fail(&self, faults: Faults) {
@@ -162,6 +180,25 @@ impl CommitOrder for World {
 
     async fn postpone(&self, _: &Order, _: u64, _: u32) -> Result<bool, StoreError> {
         panic!("the API does not postpone")
+    }
+}
+
+impl ReadLanes for World {
+    async fn read_lanes(&self) -> Result<BTreeMap<Lane, LaneRow>, StoreError> {
+        self.lane_reads.fetch_add(1, Ordering::Relaxed);
+        let faults = self.faults.lock().unwrap().clone();
+        if faults.lanes_hang {
+            std::future::pending::<()>().await;
+        }
+        // A read takes its time, in which others come.
+        tokio::task::yield_now().await;
+        faults.lanes.map_or_else(|| Ok(self.lanes.lock().unwrap().clone()), Err)
+    }
+}
+
+impl Random for World {
+    fn below(&self, bound: u64) -> u64 {
+        bound.saturating_sub(1)
     }
 }
 
@@ -290,7 +327,9 @@ impl Scene {
 
     pub fn with_rate(tenant_rate_per_second: u32) -> Self {
         let keys = IssuerKeys::new();
-        let settings = Settings { issuer: ISSUER.to_owned(), audience: AUDIENCE.to_owned(), tenant_rate_per_second };
+        let deadlines = Deadlines { express_ms: 60_000, standard_ms: 300_000, bulk_ms: 3_600_000 };
+        let (issuer, audience) = (ISSUER.to_owned(), AUDIENCE.to_owned());
+        let settings = Settings { issuer, audience, tenant_rate_per_second, deadlines };
         Self { world: World::new(), api: Api::new(&settings, keys.clone()), keys }
     }
 

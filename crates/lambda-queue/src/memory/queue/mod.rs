@@ -14,7 +14,8 @@ pub use config::{Counts, Disorder, QueueCall, QueueConfig, QueueFault};
 
 use super::World;
 use crate::meter;
-use crate::ports::{Clock as _, Entry, Ids as _, Outgoing, Queue, Random as _};
+use crate::ports::store::StoreError;
+use crate::ports::{Clock as _, Entry, Ids as _, Outgoing, Queue, QueueDepth, Random as _};
 use config::Hook;
 use state::State;
 
@@ -292,5 +293,16 @@ impl Queue for MemoryQueue {
             let state = inner.queues.get_mut(name).ok_or_else(missing)?;
             state.change_visibility(&entry.receipt_handle, entry.visible_in_s, now_ms)
         })
+    }
+}
+
+impl QueueDepth for MemoryQueue {
+    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
+        meter::count("sqs");
+        tokio::task::yield_now().await;
+        if !self.lock().queues.contains_key(name_of(queue_arn)) {
+            return Err(StoreError::NotDone(missing()));
+        }
+        Ok(u64::try_from(self.counts(queue_arn).visible).unwrap_or(u64::MAX))
     }
 }
