@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lambda_queue::Queue as _;
 use lambda_queue::breaker::Manual;
 use lambda_queue::memory::Fault;
 use order::{State, Step};

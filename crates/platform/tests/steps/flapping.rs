@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use control_breakers::Asked;
-use lambda_queue::Clock as _;
 use lambda_queue::breaker::{Outcome, State};
 use ports::{Dependency, ReadBreakers as _};
 
