@@ -188,7 +188,8 @@ impl<B: Backend + Objects> ReadCases for Platform<B> {
         let start = after.map(|cursor| start_key(cursor, name, &hash)).transpose()?;
         let query = Query { start, descending: true, limit: Some(limit.clamp(1, 100)), ..self.index(name, hash) };
         let page = self.backend.query(query).await?;
-        let mut found = CasePage { cases: Vec::new(), unreadable: Vec::new(), next: page.next.as_ref().and_then(cursor) };
+        let mut found =
+            CasePage { cases: Vec::new(), unreadable: Vec::new(), next: page.next.as_ref().and_then(cursor) };
         for item in &page.items {
             match case_of(item) {
                 Ok(case) => found.cases.push(case),

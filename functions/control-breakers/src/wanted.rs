@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_ramp_takes_nothing_away_from_what_is_on_and_gives_nothing_over_the_normal() {
-        let live = |enabled, maximum_concurrency| Mapping { enabled, settled: true, maximum_concurrency, changed_at_ms: 0 };
+        let live =
+            |enabled, maximum_concurrency| Mapping { enabled, settled: true, maximum_concurrency, changed_at_ms: 0 };
         let on = |most| Wanted { enabled: true, maximum_concurrency: most };
         let off = Wanted { enabled: false, maximum_concurrency: Some(2) };
         for (wanted, live, expected) in [

@@ -74,7 +74,14 @@ fn leads(from: State, to: State, cancel: bool) -> bool {
 impl Way {
     /// A new order's.
     pub fn begin() -> Self {
-        Self { state: State::Accepted, cancel_requested: false, parked: false, given_up: false, paid: false, refunds_open: 0 }
+        Self {
+            state: State::Accepted,
+            cancel_requested: false,
+            parked: false,
+            given_up: false,
+            paid: false,
+            refunds_open: 0,
+        }
     }
 
     /// Takes the next event, or says why it cannot follow.
@@ -186,7 +193,18 @@ mod tests {
             &[Validated, Parked, CancelRequested, Resumed, Cancelled],
             &[Validated, Parked, Authorized, Resumed, Voiding, Parked, Rejected],
             &[Validated, Authorized, Voiding, Parked, Parked, Resumed, Parked, Parked, Rejected],
-            &[Validated, Authorized, Reserved, Paid, Shipped, RefundRequested, Parked, Parked, Resumed, RefundRequested],
+            &[
+                Validated,
+                Authorized,
+                Reserved,
+                Paid,
+                Shipped,
+                RefundRequested,
+                Parked,
+                Parked,
+                Resumed,
+                RefundRequested,
+            ],
         ] {
             walk(events).unwrap();
         }

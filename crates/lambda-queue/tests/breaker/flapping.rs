@@ -5,8 +5,8 @@ use std::sync::Arc;
 use lambda_queue::Clock;
 use lambda_queue::breaker::{DistributedSettings, Manual, Probes, State};
 use lambda_queue::memory::{MemoryStore, World};
-use lambda_queue::ports::store::{Write, number, text};
 use lambda_queue::ports::Store as _;
+use lambda_queue::ports::store::{Write, number, text};
 
 use super::support::{Breaker, DEPENDENCY, TABLE, Watched, breaker_with, fail_until_open, memory, row};
 

@@ -156,7 +156,13 @@ fn every_row_of_the_designed_table_leads_where_it_says() {
         Row("valid authorized out_of_stock parked", "resumed", Voiding, Some(VoidPayment), EventKind::Resumed),
         // Given up, it stays parked, until somebody reopens it.
         Row("valid authorized out_of_stock parked", "abandoned", Voiding, None, EventKind::Parked),
-        Row("valid authorized out_of_stock parked abandoned", "resumed", Voiding, Some(VoidPayment), EventKind::Resumed),
+        Row(
+            "valid authorized out_of_stock parked abandoned",
+            "resumed",
+            Voiding,
+            Some(VoidPayment),
+            EventKind::Resumed,
+        ),
     ];
     for Row(before, happens, state, owed, event) in rows {
         let row = story(before);

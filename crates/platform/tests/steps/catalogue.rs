@@ -36,7 +36,10 @@ async fn a_change_of_a_product_leaves_the_rest_and_is_written_down_with_who_and_
     let audits = audits(&shop, "MUG").await;
     assert_eq!(audits.len(), 1);
     let audit = &audits[0];
-    assert_eq!((audit.action.as_str(), audit.reason.as_str(), audit.detail.as_str()), ("stock", "counted anew", "available 5"));
+    assert_eq!(
+        (audit.action.as_str(), audit.reason.as_str(), audit.detail.as_str()),
+        ("stock", "counted anew", "available 5")
+    );
     assert!(audit.who.ends_with("/ada") && audit.at_ms > 0);
 }
 
@@ -62,7 +65,9 @@ async fn a_product_that_is_not_there_is_made_only_of_all_that_it_needs() {
 async fn a_product_and_its_audit_record_change_together_or_not_at_all() {
     let shop = Shop::open().await;
     let fault = |fault: Fault| {
-        move |call: &lambda_queue::memory::Call| if call.operation == Operation::Transact { fault.clone() } else { Fault::None }
+        move |call: &lambda_queue::memory::Call| {
+            if call.operation == Operation::Transact { fault.clone() } else { Fault::None }
+        }
     };
     shop.platform.backend().store.set_faults(fault(Fault::Throttle));
     assert!(changed(&shop, &change("MUG", Some(5))).await.is_err());

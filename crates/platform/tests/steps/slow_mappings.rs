@@ -40,7 +40,10 @@ async fn each_step_up_is_written_when_the_one_before_has_settled_and_none_leads_
     assert_eq!([stage.live("p"), stage.live("q")], [(true, Some(20)), (true, Some(5))]);
     for id in ["p", "q"] {
         let asked = asked_of(&stage, id);
-        assert!(asked.iter().all(|(.., set)| *set == MappingSet::Taken), "{id}: asked while it was changing: {asked:?}");
+        assert!(
+            asked.iter().all(|(.., set)| *set == MappingSet::Taken),
+            "{id}: asked while it was changing: {asked:?}"
+        );
         assert_eq!(asked.first().map(|(enabled, ..)| *enabled), Some(false), "{id}");
         let ups: Vec<u32> = asked.iter().filter(|(enabled, ..)| *enabled).filter_map(|(_, most, _)| *most).collect();
         assert!(ups.is_sorted() && ups.len() <= 4, "{id}: {ups:?}");

@@ -107,7 +107,11 @@ async fn an_order_that_was_given_up_takes_no_refund_and_says_whose_matter_it_is(
     scene.ask(refund(&order, "r-1", &json!({"amount_minor": 300}))).await;
     scene.world.put(parked(&scene.world.only_row()));
     let waits = scene.ask(refund(&order, "r-2", &json!({"amount_minor": 200}))).await;
-    assert_eq!((waits.status.as_u16(), &waits.json["parked"]["abandoned"]), (202, &json!(false)), "a person will decide");
+    assert_eq!(
+        (waits.status.as_u16(), &waits.json["parked"]["abandoned"]),
+        (202, &json!(false)),
+        "a person will decide"
+    );
 
     let given_up = after(&scene.world.only_row(), &[Outcome::Abandoned]);
     scene.world.put(given_up.clone());

@@ -170,7 +170,10 @@ impl Filter {
             let take = async |page: Found| {
                 of_index += page.cases.len();
                 found.extend(page);
-                ensure!(found.cases.len() <= MOST, "more than {MOST} cases are so: narrow the filter, or `case export` them");
+                ensure!(
+                    found.cases.len() <= MOST,
+                    "more than {MOST} cases are so: narrow the filter, or `case export` them"
+                );
                 // The newest come first, of each index.
                 Ok(of_index < most)
             };
@@ -288,7 +291,10 @@ impl Found {
     fn mention(&self) {
         if let Some(one) = self.unreadable.first() {
             let count = self.unreadable.len();
-            eprintln!("{count} cases cannot be read by this program, {} for one: `orderflow case list` shows them", one.case_id);
+            eprintln!(
+                "{count} cases cannot be read by this program, {} for one: `orderflow case list` shows them",
+                one.case_id
+            );
         }
     }
 
@@ -330,7 +336,9 @@ impl Chosen {
             let most = usize::try_from(self.limit)?;
             let (mut found, more) = self.filter.oldest(aws, now_ms, most).await?;
             if more > 0 {
-                eprintln!("these are the oldest {most}; {more} more are so: run it again for them, or give a larger --limit");
+                eprintln!(
+                    "these are the oldest {most}; {more} more are so: run it again for them, or give a larger --limit"
+                );
             }
             if !self.all {
                 // Nobody can tell whether they are so.

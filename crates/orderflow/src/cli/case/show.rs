@@ -44,7 +44,8 @@ pub(super) fn cases(found: &Found, now_ms: u64) -> io::Result<()> {
         ]);
     }
     for one in &found.unreadable {
-        let opened = if one.opened_at_ms > 0 { format!("{} ago", ago(now_ms, one.opened_at_ms)) } else { String::new() };
+        let opened =
+            if one.opened_at_ms > 0 { format!("{} ago", ago(now_ms, one.opened_at_ms)) } else { String::new() };
         let why = why_unreadable(one);
         rows.add_row([one.case_id.as_str(), "unreadable", "", "", "", "", &opened, &why]);
     }
