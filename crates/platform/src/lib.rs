@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
+pub use catalogue::ProductChange;
 pub use lanes::lane_teller;
 pub use settings::{Names, Retention, setting};
 

@@ -1,7 +1,7 @@
 //! `control-breakers` over the breakers' own table in memory, mappings that take their time, and providers that come and go.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,10 +22,14 @@ const NAMES: &str =
     "validate-express=v payment-express=p payment-bulk=q shipping-express=s notify=n archive=a events=e";
 
 /// Lambda's mappings: a change takes a while, and only one at a time is taken.
-struct Lambda {
+pub struct Lambda {
     platform: Arc<Platform<Memory>>,
     of: Mutex<BTreeMap<String, (Mapping, u64)>>,
-    takes_ms: u64,
+    pub takes_ms: u64,
+    /// Whether a look says that all has settled, though a change is under way: it lags.
+    pub lags: AtomicBool,
+    /// Every change that was asked for, and whether it was taken.
+    pub asked: Mutex<Vec<(String, bool, Option<u32>, MappingSet)>>,
     started: AtomicU64,
     broken: Mutex<Option<&'static str>>,
 }
@@ -42,15 +46,18 @@ impl SetMappings for Lambda {
             return Err(StoreError::NotDone("throttled".to_owned()));
         }
         let (mapping, settles_ms) = self.of.lock().unwrap()[id];
-        Ok(Mapping { settled: self.now_ms() >= settles_ms, ..mapping })
+        let settled = self.lags.load(Ordering::SeqCst) || self.now_ms() >= settles_ms;
+        Ok(Mapping { settled, ..mapping })
     }
 
     async fn set_mapping(&self, id: &str, enabled: bool, most: Option<u32>) -> Result<MappingSet, StoreError> {
         let now_ms = self.now_ms();
         let mut of = self.of.lock().unwrap();
         let (mapping, settles_ms) = of.get_mut(id).unwrap();
-        if now_ms < *settles_ms {
-            return Ok(MappingSet::Busy);
+        let set = if now_ms < *settles_ms { MappingSet::Busy } else { MappingSet::Taken };
+        self.asked.lock().unwrap().push((id.to_owned(), enabled, most, set));
+        if set == MappingSet::Busy {
+            return Ok(set);
         }
         *settles_ms = now_ms + self.takes_ms;
         (mapping.enabled, mapping.maximum_concurrency, mapping.changed_at_ms) = (enabled, most, now_ms);
@@ -66,10 +73,10 @@ impl StartWatch for Lambda {
 }
 
 /// Providers, and when each was probed.
-struct Outside {
+pub struct Outside {
     platform: Arc<Platform<Memory>>,
     answers: Mutex<BTreeMap<Dependency, ProviderError>>,
-    probed: Mutex<Vec<(Dependency, u64)>>,
+    pub probed: Mutex<Vec<(Dependency, u64)>>,
 }
 
 impl ProbeProviders for Outside {
@@ -82,16 +89,16 @@ impl ProbeProviders for Outside {
     }
 }
 
-struct Stage {
-    platform: Arc<Platform<Memory>>,
-    lambda: Lambda,
-    outside: Outside,
+pub struct Stage {
+    pub platform: Arc<Platform<Memory>>,
+    pub lambda: Lambda,
+    pub outside: Outside,
     breakers: Breakers<Memory>,
     mappings: Vec<Watched>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let platform = Arc::new(Platform::in_memory(World::with_tokio(1)));
         let mappings = parse(NAMES, &NORMALS).unwrap();
         let on = |mapping: &Watched| {
@@ -103,6 +110,8 @@ impl Stage {
                 platform: platform.clone(),
                 of: Mutex::new(mappings.iter().map(on).collect()),
                 takes_ms: 3_000,
+                lags: AtomicBool::new(false),
+                asked: Mutex::default(),
                 started: AtomicU64::new(0),
                 broken: Mutex::new(None),
             },
@@ -113,16 +122,16 @@ impl Stage {
         }
     }
 
-    fn breaker(&self) -> Breaker<Memory> {
+    pub fn breaker(&self) -> Breaker<Memory> {
         breaker(&self.platform, Dependency::Payment).unwrap()
     }
 
-    async fn run(&self, asked: Asked) -> Report {
+    pub async fn run(&self, asked: Asked) -> Report {
         let deadline_ms = self.platform.now_ms() + 58_000;
         run(&self.lambda, &self.breakers, &self.outside, &self.mappings, asked, deadline_ms).await.unwrap()
     }
 
-    fn live(&self, id: &str) -> (bool, Option<u32>) {
+    pub fn live(&self, id: &str) -> (bool, Option<u32>) {
         let (mapping, _) = self.lambda.of.lock().unwrap()[id];
         (mapping.enabled, mapping.maximum_concurrency)
     }
@@ -134,17 +143,17 @@ impl Stage {
         (mapping.enabled, mapping.changed_at_ms) = (false, now_ms);
     }
 
-    fn down(&self) {
+    pub fn down(&self) {
         let lost = ProviderError::Unknown { why: "reset".to_owned() };
         self.outside.answers.lock().unwrap().insert(Dependency::Payment, lost);
     }
 
-    fn up(&self) {
+    pub fn up(&self) {
         self.outside.answers.lock().unwrap().clear();
     }
 }
 
-fn by_hand() -> Manual {
+pub fn by_hand() -> Manual {
     Manual::new("a test", "an outage")
 }
 

@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
+mod canaries;
 mod cases;
+mod catalogue;
 mod control;
 mod dead_letters;
 mod differences;
+mod flapping;
 mod outages;
 mod privacy;
 mod records;
 mod refunds;
 mod replays;
 mod shop;
+mod slow_mappings;
 mod thousand;
 
 use std::sync::atomic::Ordering;

@@ -1,12 +1,13 @@
 //! What a replay would do, before it does anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_queue::Failure;
-use order::{Order, OrderId, Step};
-use ports::{CaseKind, CaseStatus, StoreError, StoredCase};
+use order::{CaseId, Command, Order, OrderId, Step};
+use ports::{CaseKind, CaseStatus, Dependency, StoreError, StoredCase};
 use serde::Serialize;
 
+use super::provider;
 use crate::classify::OF_THE_TOPIC;
 use crate::decide::{Operator, Waits, waits};
 
@@ -49,6 +50,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Who has to be there for it to come to something.
+    pub(super) fn needs(&self) -> Option<Dependency> {
+        match self {
+            Self::Resume { command, .. } | Self::Command { command, .. } => {
+                Command::ALL.into_iter().find(|known| known.name() == *command).and_then(|of| Dependency::of(of.step()))
+            }
+            Self::Event { queues, .. } => queues.iter().any(|queue| queue == NOTIFY).then_some(Dependency::Mail),
+            Self::Nothing { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// The queue whose consumer sends mail.
+const NOTIFY: &str = "notify.fifo";
+
 /// A case and what a replay of it would do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Planned {
@@ -58,36 +75,59 @@ pub struct Planned {
     pub action: Action,
     /// What it keeps its place in: events of one order on one queue.
     pub group: Option<String>,
+    /// Whether it goes also while the breaker of who has to be there is not closed.
+    pub despite_breaker: bool,
 }
 
-/// Plans the replay of these cases. `open` are all that are open: an event goes only after the older ones of its group.
+/// Plans the replay of these cases. `open` are all that are open, or those of their groups ([`group_of`]): an event goes only
+/// after the older ones of its group.
 ///
-/// Events of one group come in the order in which they were sent first; everything else keeps its place.
-pub async fn plan(ports: &impl Operator, cases: Vec<StoredCase>, open: &[StoredCase]) -> Result<Vec<Planned>, Failure> {
+/// Events of one group come in the order in which they were sent first; everything else keeps its place. What a provider is
+/// needed for is refused while its breaker is not closed, unless `despite_breaker`.
+pub async fn plan(
+    ports: &impl Operator,
+    cases: Vec<StoredCase>,
+    open: &[StoredCase],
+    despite_breaker: bool,
+) -> Result<Vec<Planned>, Failure> {
+    let away = provider::away(ports).await;
     let mut planned = Vec::with_capacity(cases.len());
-    let chosen: Vec<String> = cases.iter().map(|case| case.case.case_id.to_string()).collect();
+    let oldest = oldest_of_groups(&cases, open);
     for case in cases {
         let group = group_of(&case);
-        let older = open.iter().find(|other| {
-            group.is_some()
-                && group_of(other) == group
-                && sent_at(other) < sent_at(&case)
-                && !chosen.contains(&other.case.case_id.to_string())
-        });
+        let older = group.as_ref().and_then(|group| oldest.get(group)).filter(|(at, _)| *at < sent_at(&case));
         let action = match older {
-            Some(older) => Action::Refused {
-                why: format!("case {} is older and of the same order: replay or close it first", older.case.case_id),
+            Some((_, older)) => Action::Refused {
+                why: format!("case {older} is older and of the same order: replay or close it first"),
             },
-            None => action_of(ports, &case).await?,
+            None => {
+                let action = action_of(ports, &case).await?;
+                let why = action.needs().filter(|_| !despite_breaker).and_then(|needed| away.get(&needed));
+                why.map_or(action, refused)
+            }
         };
-        planned.push(Planned { case, action, group });
+        planned.push(Planned { case, action, group, despite_breaker });
     }
     in_group_order(&mut planned);
     Ok(planned)
 }
 
+/// When the oldest event of each group was sent that is open and not among these, and its id.
+fn oldest_of_groups(cases: &[StoredCase], open: &[StoredCase]) -> BTreeMap<String, ((u64, u64), CaseId)> {
+    let chosen: BTreeSet<&str> = cases.iter().map(|case| case.case.case_id.as_str()).collect();
+    let mut oldest: BTreeMap<String, ((u64, u64), CaseId)> = BTreeMap::new();
+    for other in open.iter().filter(|other| !chosen.contains(other.case.case_id.as_str())) {
+        let Some(group) = group_of(other) else { continue };
+        let at = sent_at(other);
+        if oldest.get(&group).is_none_or(|(before, _)| at < *before) {
+            oldest.insert(group, (at, other.case.case_id.clone()));
+        }
+    }
+    oldest
+}
+
 /// What an event keeps its place in. Commands have none: the row orders them.
-fn group_of(case: &StoredCase) -> Option<String> {
+pub fn group_of(case: &StoredCase) -> Option<String> {
     let is_event = case.case.kind == CaseKind::DeadLetter && command_step(&case.case.step).is_none();
     (is_event && !case.case.order_id.is_empty()).then(|| format!("{}/{}", case.case.step, case.case.order_id))
 }
@@ -157,9 +197,9 @@ async fn action_of(ports: &impl Operator, case: &StoredCase) -> Result<Action, F
 /// each bears what it has had already.
 fn again(step: &str) -> Action {
     let queues: &[&str] = match step {
-        "notify" => &["notify.fifo"],
+        "notify" => &[NOTIFY],
         "archive" => &["archive"],
-        OF_THE_TOPIC => &["notify.fifo", "archive"],
+        OF_THE_TOPIC => &[NOTIFY, "archive"],
         _ => return refused(format!("`{step}` is no step that this program knows")),
     };
     Action::Event { queues: queues.iter().map(|queue| (*queue).to_owned()).collect(), behind: 0 }
