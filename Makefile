@@ -101,6 +101,11 @@ outage: $(STAMP) ## The payment provider is gone for a minute at 5 orders a seco
 	@cargo build --locked $(CARGO_QUIET) $(addprefix -p ,$(LOCAL_PACKAGES)) --bins
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run outage --seed $(SEED) $(OUTAGE_ARGS)
 
+# ORDERS and RATE reach it through the environment where they are given; it has defaults of its own.
+.PHONY: skew
+skew: $(STAMP) tools ## Two message versions change places under orders, both ways round and back; target/skew/report.json
+	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run skew --seed $(SEED) $(SKEW_ARGS)
+
 # ORDERS, RATE, SEED, INTENSITY and TAIL reach it through the environment where they are given; it has defaults of its own.
 .PHONY: chaos
 chaos: $(STAMP) tools ## Place ORDERS orders while AWS, providers and processes fail; check every invariant

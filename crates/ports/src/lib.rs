@@ -16,6 +16,9 @@ mod orders;
 mod payments;
 mod provider;
 mod put_off;
+#[cfg(any(test, feature = "rehearse-next"))]
+mod rehearsal;
+mod version;
 
 pub use breakers::{
     Dependency, Gate, Mapping, MappingSet, Probe, ProbeBreakers, ProbeProviders, ReadBreakers, SetMappings, StartWatch,
@@ -33,7 +36,9 @@ pub use flow::{
     owed, park, run_effect, settle, skip, time_for_call, tried_to_park, unreadable,
 };
 pub use mail::{ClaimOnce, Mail, SendMail};
-pub use message::{COMMAND_VERSION, CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
+pub use message::{
+    CommandData, CommandMessage, SOURCE, command_data, command_message, command_message_in, parse_command, queue_name,
+};
 pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,
     Product, ReadCatalogue, SetAside, StockCommit, StockMove, StoreError,
@@ -44,7 +49,11 @@ pub use payments::{
 };
 pub use provider::{Lookup, ProviderError, Terms};
 pub use put_off::put_off;
+pub use version::{COMMAND_VERSION, CommandVersion, UnknownVersion};
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};
 /// Sends order commands to the command queues: what a row owes leaves through this.
-pub trait SendCommands: Queue {}
+pub trait SendCommands: Queue {
+    /// The version that they are sent in: the stack's parameter `CommandVersion`.
+    fn command_version(&self) -> CommandVersion;
+}

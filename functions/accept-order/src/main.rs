@@ -9,7 +9,7 @@ use platform::{Aws, setting};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws = Aws::load(&["ORDERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"]).await?;
     let settings = Settings {
         issuer: setting("JWT_ISSUER")?,
         audience: setting("JWT_AUDIENCE")?,

@@ -9,7 +9,7 @@ use platform::{Aws, setting};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let needs = ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"];
+    let needs = ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
     let aws: &Aws = Box::leak(Box::new(Aws::load(&needs).await?));
     let batch = Batch::new("reserve-stock", aws)
         .dead_letters(setting("DLQ_URL")?)

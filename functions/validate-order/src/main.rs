@@ -10,7 +10,7 @@ use providers::StripeLimits;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let needs = ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX"];
+    let needs = ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
     let aws: &Aws = Box::leak(Box::new(Aws::load(&needs).await?));
     let batch = Batch::new("validate-order", aws)
         .dead_letters(setting("DLQ_URL")?)

@@ -1,5 +1,5 @@
 //! `make run`: places generated orders against a fresh local stack and checks every invariant. `make outage`: the same
-//! with a payment provider that fails for a minute.
+//! with a payment provider that fails for a minute. `make skew`: the same while programs of two versions change places.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::guard;
-use tests::run::{self, Settings, outage};
+use tests::run::{self, Settings, outage, skew};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings up a fresh local stack, places generated orders, waits for their ends, checks the invariants of the design and
@@ -26,6 +26,9 @@ enum Command {
     /// Makes the payment provider fail for a while under steady orders and measures how the stack stands it: writes
     /// target/outage/report.json, each figure with its bound, and exits with 1 when one is over
     Outage(outage::Settings),
+    /// Deploys this program and one that is a message version ahead in place of one another while orders flow, in both
+    /// orders and back: writes target/skew/report.json, and exits with 1 when anything is dropped
+    Skew(skew::Settings),
     /// Waits for the end of standard input, then stops the stack in a folder
     #[command(name = guard::SUBCOMMAND, hide = true)]
     StopWhenOrphaned {
@@ -52,6 +55,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::Outage(settings)) => Box::pin(outage::run(settings)),
+        Some(Command::Skew(settings)) => Box::pin(skew::run(settings)),
         None => Box::pin(run::run(&cli.settings)),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,6 +8,7 @@ pub mod outage;
 mod plan;
 mod progress;
 pub(crate) mod report;
+pub mod skew;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

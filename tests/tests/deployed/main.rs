@@ -20,3 +20,4 @@ mod repeats;
 mod samples;
 mod shop;
 mod story;
+mod versions;

@@ -15,8 +15,8 @@ use order::{
     TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Ids, ListOrders, LoadOrder, OrderPage, Queue, SendCommands,
-    StoreError,
+    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Ids, ListOrders, LoadOrder, OrderPage, Queue,
+    SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -202,7 +202,11 @@ impl Queue for World {
     }
 }
 
-impl SendCommands for World {}
+impl SendCommands for World {
+    fn command_version(&self) -> CommandVersion {
+        CommandVersion::default()
+    }
+}
 
 /// An issuer's signing key.
 pub struct Signer {
