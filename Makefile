@@ -106,6 +106,11 @@ outage: $(STAMP) ## The payment provider is gone for a minute at 5 orders a seco
 overload: $(STAMP) tools ## Express orders behind a backlog of 1,500 bulk orders; target/overload/report.json
 	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run overload --no-build --seed $(SEED) $(OVERLOAD_ARGS)
 
+# ORDERS and RATE reach it through the environment where they are given; it has defaults of its own.
+.PHONY: skew
+skew: $(STAMP) tools ## Two message versions change places under orders, both ways round and back; target/skew/report.json
+	@PATCHED=$(if $(findstring plain,$(STACK)),0,1) $(BIN)/run skew --seed $(SEED) $(SKEW_ARGS)
+
 # ORDERS, RATE, SEED, INTENSITY and TAIL reach it through the environment where they are given; it has defaults of its own.
 .PHONY: chaos
 chaos: $(STAMP) tools ## Place ORDERS orders while AWS, providers and processes fail; check every invariant

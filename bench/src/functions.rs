@@ -94,6 +94,7 @@ fn environment(aws: &str) -> Vec<(String, String)> {
         ("CASES_TABLE", "cases".to_owned()),
         ("BREAKERS_TABLE", "breakers".to_owned()),
         ("QUEUE_URL_PREFIX", format!("{aws}/000000000000/bench-")),
+        ("EMITTED_COMMAND_VERSION", "1".to_owned()),
         ("DLQ_URL", format!("{aws}/000000000000/bench-dlq")),
         ("JWT_ISSUER", aws.to_owned()),
         ("JWT_AUDIENCE", "bench".to_owned()),

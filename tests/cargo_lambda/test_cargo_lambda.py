@@ -19,7 +19,7 @@ SETTINGS = {
     "STAGE": "local", "LOG_LEVEL": "info", "SERVICE_NAME": "orderflow", "ORDERS_TABLE": "orders",
     "QUEUE_URL_PREFIX": "http://127.0.0.1:9/000000000000/orderflow-", "JWT_ISSUER": "http://127.0.0.1:9/auth",
     "JWT_AUDIENCE": "orderflow", "JWKS_URL": "http://127.0.0.1:9/auth/.well-known/jwks.json",
-    "TENANT_RATE_PER_SECOND": "50",
+    "TENANT_RATE_PER_SECOND": "50", "EMITTED_COMMAND_VERSION": "1",
 }
 # Of Amazon Linux 2023, which `provided.al2023` is.
 NEWEST_GLIBC = (2, 34)

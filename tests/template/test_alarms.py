@@ -234,7 +234,7 @@ def test_the_outputs_name_all_that_the_tools_read(prod: Stack) -> None:
     wanted = {
         "ApiUrl", "OrdersTable", "StockTable", "IdempotencyTable", "CasesTable", "BreakersTable", "EventsTopicArn",
         "EventBusName", "ArchiveBucket", "QueueUrlPrefix", "ExpressDeadlineSeconds", "StandardDeadlineSeconds",
-        "BulkDeadlineSeconds", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl",
+        "BulkDeadlineSeconds", "DashboardName", "AlarmTopicArn", "NotifyQueueUrl", "ArchiveQueueUrl", "CommandVersion",
         "ValidateDlqUrl", "PaymentDlqUrl", "StockDlqUrl", "ShippingDlqUrl", "NotifyDlqUrl", "ArchiveDlqUrl",
         "EventsDlqUrl", "MailFrom", "PaymentApiUrl", "PaymentSecretArn",
     }

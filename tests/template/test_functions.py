@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from capabilities import QUEUE
+from capabilities import COMMANDS_TO, QUEUE
 from stack_model import PROD, ROOT, Stack
 
 EVERY = {"STAGE", "LOG_LEVEL", "SERVICE_NAME", "LAMBDA_QUEUE_METRICS_NAMESPACE"}
@@ -88,6 +88,17 @@ def test_a_better_lane_has_the_shorter_deadline(prod: Stack) -> None:
     # Or the lower one would always be shed first for its own sake, and the higher one never take it along.
     express, standard, bulk = (int(prod.outputs[f"{lane}DeadlineSeconds"]) for lane in ("Express", "Standard", "Bulk"))
     assert 0 < express < standard < bulk
+
+
+def test_who_sends_commands_is_told_their_version_and_so_are_the_tools() -> None:
+    stack = Stack(**PROD, CommandVersion="2")
+    told = {
+        name: str(function["Environment"]["Variables"]["EMITTED_COMMAND_VERSION"])
+        for name, function in stack.functions().items()
+        if "EMITTED_COMMAND_VERSION" in function["Environment"]["Variables"]
+    }
+    assert told == dict.fromkeys(COMMANDS_TO, "2")
+    assert str(stack.outputs["CommandVersion"]) == "2"
 
 
 def test_time_outs_are_those_of_the_design(prod: Stack) -> None:

@@ -25,14 +25,14 @@ mod stock;
 
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
 use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
-use ports::{SendCommands, StoreError};
+use ports::{CommandVersion, SendCommands, StoreError};
 use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
 pub use catalogue::ProductChange;
 pub use lanes::lane_teller;
-pub use settings::{Names, Retention, setting};
+pub use settings::{Names, Retention, command_version, setting};
 
 /// What a platform stands on.
 pub trait Backend: Store + Queue + QueueDepth + Clock + Random + Ids + Send + Sync {}
@@ -119,4 +119,8 @@ impl<B: Backend> Store for Platform<B> {
     }
 }
 
-impl<B: Backend> SendCommands for Platform<B> {}
+impl<B: Backend> SendCommands for Platform<B> {
+    fn command_version(&self) -> CommandVersion {
+        self.names.command_version
+    }
+}

@@ -1,5 +1,7 @@
 //! Names of what the stack made, from the function's environment or the stack's outputs.
 
+use ports::CommandVersion;
+
 use crate::StartError;
 
 /// Retention of a queue and of its dead-letter queue, days: the longest SQS has.
@@ -66,6 +68,17 @@ impl Default for Retention {
 
 const RETENTION: &str = "IDEMPOTENCY_RETENTION_DAYS";
 const ARCHIVE_RETENTION: &str = "ARCHIVE_RETENTION_DAYS";
+const COMMAND_VERSION: &str = "EMITTED_COMMAND_VERSION";
+
+/// From `EMITTED_COMMAND_VERSION`; where it is not set, what commands are sent in anyway. A version that this program does not
+/// know is refused: what it sent instead would not be what the stack was told to send.
+pub fn command_version(value: Option<&str>) -> Result<CommandVersion, StartError> {
+    match value.filter(|value| !value.is_empty()) {
+        None => Ok(CommandVersion::default()),
+        Some(value) => CommandVersion::parse(value)
+            .map_err(|error| StartError::Invalid { name: COMMAND_VERSION, why: error.to_string() }),
+    }
+}
 
 /// Names of tables, queues and the rest. Empty where a program does not need it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -84,6 +97,8 @@ pub struct Names {
     pub breakers_table: String,
     /// What every command queue's URL begins with.
     pub queue_url_prefix: String,
+    /// The version that commands are sent in.
+    pub command_version: CommandVersion,
     /// The dead-letter queue of the function's own queues.
     pub dlq_url: String,
     /// The topic of order events.
@@ -102,7 +117,8 @@ pub struct Names {
 
 impl Names {
     /// From the environment; what is not set stays empty, [`Aws::load`](crate::Aws::load) checks what is needed. Refused
-    /// where records would be kept for too short a time: [`Retention::parse`].
+    /// where records would be kept for too short a time ([`Retention::parse`]), or commands sent in a version that this
+    /// program does not know ([`command_version`]).
     pub fn from_env() -> Result<Self, StartError> {
         let var = |name: &str| std::env::var(name).unwrap_or_default();
         Ok(Self {
@@ -113,6 +129,7 @@ impl Names {
             cases_table: var("CASES_TABLE"),
             breakers_table: var("BREAKERS_TABLE"),
             queue_url_prefix: var("QUEUE_URL_PREFIX"),
+            command_version: command_version(std::env::var(COMMAND_VERSION).ok().as_deref())?,
             dlq_url: var("DLQ_URL"),
             events_topic_arn: var("EVENTS_TOPIC_ARN"),
             event_bus_name: var("EVENT_BUS_NAME"),
@@ -153,5 +170,17 @@ mod tests {
             assert_eq!(days(kept, archive), expected, "{kept:?} {archive:?}");
         }
         assert_eq!(Names::default().idempotency_retention.ms(), 393 * 86_400_000, "what tools work with");
+    }
+
+    #[test]
+    fn a_function_that_is_told_to_send_a_version_that_it_does_not_know_does_not_start() {
+        let first = CommandVersion::default();
+        for value in [None, Some(""), Some("1")] {
+            assert_eq!(command_version(value).ok(), Some(first), "{value:?}");
+        }
+        for value in ["0", "9", "v1", "latest"] {
+            let refused = command_version(Some(value)).unwrap_err().to_string();
+            assert!(refused.contains("EMITTED_COMMAND_VERSION") && refused.contains("it can send"), "{refused}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Case, CaseClass, CaseKind, CommandMessage, Commit, CommitOrder, EffectCommit, EffectEnd, Effects, Gate, LoadOrder,
-    OpenCase, ProviderError, Skip, StoreError, command_message, fingerprint, tell_opened,
+    OpenCase, ProviderError, SendCommands, Skip, StoreError, command_message_in, fingerprint, tell_opened,
 };
 
 /// How often a commit follows a row that moves under it, or a table that is busy.
@@ -35,7 +35,7 @@ pub enum Due {
 
 /// Reads the row and compares it with the message: act on the message's own version; send again what the very next
 /// version owes (the send after that commit may have failed); acknowledge everything older.
-pub async fn due<P: LoadOrder + Clock>(ports: &P, message: &CommandMessage) -> Result<Due, Failure> {
+pub async fn due<P: LoadOrder + SendCommands + Clock>(ports: &P, message: &CommandMessage) -> Result<Due, Failure> {
     let Some(order) = ports.load_order(message.data.order_id).await? else {
         return Err(Failure::Poison { reason: "no such order".to_owned() });
     };
@@ -51,14 +51,14 @@ pub async fn due<P: LoadOrder + Clock>(ports: &P, message: &CommandMessage) -> R
     Ok(Due::Finished(if owes.is_empty() { Done::already() } else { Done::resent(owes) }))
 }
 
-/// The message that the row owes, if any.
-pub fn owed<P: Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Vec<Outgoing> {
-    command_message(order, causation, ports.now_ms()).into_iter().collect()
+/// The message that the row owes, if any, in the version that the stack sends.
+pub fn owed<P: SendCommands + Clock>(ports: &P, order: &Order, causation: Option<&str>) -> Vec<Outgoing> {
+    command_message_in(ports.command_version(), order, causation, ports.now_ms()).into_iter().collect()
 }
 
 /// Commits an outcome that needs nothing but the row: whatever version the row has got to, the outcome is applied to it.
 /// Closes the case that the order leaves behind, as [`close_left_over`] says; without one that is no call.
-pub async fn settle<P: CommitOrder + OpenCase + Clock>(
+pub async fn settle<P: CommitOrder + OpenCase + SendCommands + Clock>(
     ports: &P,
     order: Order,
     outcome: &Outcome,
@@ -83,7 +83,7 @@ pub async fn settle<P: CommitOrder + OpenCase + Clock>(
 
 /// Ends a step that a cancel came before and that has no effect outside: one commit, on the row as it was read. A row
 /// that changed meanwhile has to be read again, as the effect may have started.
-pub async fn skip<P: CommitOrder + OpenCase + Clock>(
+pub async fn skip<P: CommitOrder + OpenCase + SendCommands + Clock>(
     ports: &P,
     order: &Order,
     causation: Option<&str>,
@@ -200,7 +200,7 @@ pub async fn run_effect<P, G, F, W>(
     effect: F,
 ) -> Result<Done, Failure>
 where
-    P: Effects + OpenCase + LoadOrder + CommitOrder + Clock,
+    P: Effects + OpenCase + LoadOrder + CommitOrder + SendCommands + Clock,
     G: Gate,
     F: FnOnce(Lease, bool) -> W,
     W: Future<Output = Result<Outcome, Stop>>,
@@ -291,7 +291,7 @@ fn held(until_ms: u64, live: bool) -> Failure {
 }
 
 /// Commits an effect's outcome to the row that it finds, and completes the record with it.
-async fn commit<P: Effects + OpenCase + Clock>(
+async fn commit<P: Effects + OpenCase + SendCommands + Clock>(
     ports: &P,
     lease: &Lease,
     order: Order,

@@ -17,6 +17,9 @@ mod orders;
 mod payments;
 mod provider;
 mod put_off;
+#[cfg(any(test, feature = "rehearse-next"))]
+mod rehearsal;
+mod version;
 
 pub use breakers::{
     Dependency, Gate, Mapping, MappingSet, Probe, ProbeBreakers, ProbeProviders, ReadBreakers, SetMappings, StartWatch,
@@ -36,7 +39,9 @@ pub use flow::{
 };
 pub use lanes::{Deadlines, Estimate, ReadLanes, StepWait, TellLanes, estimate};
 pub use mail::{ClaimOnce, Mail, SendMail};
-pub use message::{COMMAND_VERSION, CommandData, CommandMessage, SOURCE, command_message, parse_command, queue_name};
+pub use message::{
+    CommandData, CommandMessage, SOURCE, command_data, command_message, command_message_in, parse_command, queue_name,
+};
 pub use orders::{
     AcceptOrder, Accepted, Commit, CommitOrder, CommitStock, DueRow, FindDue, ListOrders, LoadOrder, OrderPage,
     Product, ReadCatalogue, SetAside, StockCommit, StockMove, StoreError,
@@ -47,7 +52,11 @@ pub use payments::{
 };
 pub use provider::{Lookup, ProviderError, Terms};
 pub use put_off::put_off;
+pub use version::{COMMAND_VERSION, CommandVersion, UnknownVersion};
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};
 /// Sends order commands to the command queues: what a row owes leaves through this.
-pub trait SendCommands: Queue {}
+pub trait SendCommands: Queue {
+    /// The version that they are sent in: the stack's parameter `CommandVersion`.
+    fn command_version(&self) -> CommandVersion;
+}

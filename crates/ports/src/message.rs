@@ -1,16 +1,16 @@
 //! Command messages: they say "look at this order", never what is in it.
 
-use lambda_queue::envelope::{Data, Envelope, TraceParent, VersionError, Versions, split_version};
+use lambda_queue::envelope::{Data, Envelope, TraceParent, VersionError, split_version};
 use lambda_queue::{Failure, Outgoing};
 use order::{Command, Lane, Order, OrderId, Step};
 use serde::{Deserialize, Serialize};
 
+use crate::version::{COMMAND_VERSION, CommandVersion, read, versions};
+
 /// The `source` of every message and event.
 pub const SOURCE: &str = "orderflow";
-/// The version of command messages that this program writes, and the newest it reads.
-pub const COMMAND_VERSION: u32 = 1;
 
-/// The payload of a command.
+/// The payload of a command, whatever its version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CommandData {
     /// Which order.
@@ -37,16 +37,27 @@ pub fn queue_name(step: Step, lane: Lane) -> String {
     crate::orders::lane_queue(step, lane)
 }
 
-/// The message for what a row owes, or `None` where nothing is. The same row always makes the same message id, and under
-/// it the same span of the order's trace. Without a causation from outside, the cause is the event that made this version.
+/// The message for what a row owes in the version that commands are sent in where nobody says otherwise.
 pub fn command_message(order: &Order, causation: Option<&str>, now_ms: u64) -> Option<Outgoing> {
+    command_message_in(CommandVersion::default(), order, causation, now_ms)
+}
+
+/// The message for what a row owes, or `None` where nothing is. The same row always makes the same message id, in whatever
+/// version, and under it the same span of the order's trace. Without a causation from outside, the cause is the event that
+/// made this version of the row.
+pub fn command_message_in(
+    version: CommandVersion,
+    order: &Order,
+    causation: Option<&str>,
+    now_ms: u64,
+) -> Option<Outgoing> {
     let command = order.next_command()?;
     let id = command.message_id(order.order_id, order.version).to_string();
-    let data = CommandData { order_id: order.order_id, version: order.version };
-    let mut envelope = Envelope::new(id, SOURCE, format!("orderflow.{}.v{COMMAND_VERSION}", command.name()), data)
+    let data = version.write(&CommandData { order_id: order.order_id, version: order.version });
+    let mut envelope = Envelope::new(id, SOURCE, format!("orderflow.{}.v{version}", command.name()), data)
         .subject(order.order_id.to_string())
         .at(now_ms)
-        .schema(format!("urn:orderflow:{}:v{COMMAND_VERSION}", command.name()))
+        .schema(format!("urn:orderflow:{}:v{version}", command.name()))
         .correlation(order.order_id.to_string())
         .lane(order.lane.name())
         .tenant(order.tenant.as_str());
@@ -73,8 +84,27 @@ fn cause_of(order: &Order) -> Option<String> {
     Some(event.event_id(order.order_id).to_string())
 }
 
-/// Reads a command. What can never be one is poison; one of a newer version waits for a newer program.
+/// Reads a command of this version ([`COMMAND_VERSION`]) or the one before. What can never be one is poison; one of a newer
+/// version waits for a newer program.
 pub fn parse_command(body: &str, step: Step, receive_count: u32, now_ms: u64) -> Result<CommandMessage, Failure> {
+    parse_up_to(COMMAND_VERSION, body, step, receive_count, now_ms)
+}
+
+/// What a command of a version that this program reads is about, or `None` where it cannot be read.
+pub fn command_data(message: Envelope<Data>) -> Option<CommandData> {
+    let name = split_version(&message.kind)?.0.to_owned();
+    let message = versions(&name, COMMAND_VERSION).bring_up(message).ok()?;
+    Some(read(message, COMMAND_VERSION).ok()?.data)
+}
+
+/// Reads a command as a program does whose newest version is this.
+fn parse_up_to(
+    newest: u32,
+    body: &str,
+    step: Step,
+    receive_count: u32,
+    now_ms: u64,
+) -> Result<CommandMessage, Failure> {
     let poison = |reason: String| Failure::Poison { reason };
     let message = Envelope::<Data>::parse(body)?;
     let known = split_version(&message.kind).and_then(|(name, _)| {
@@ -83,10 +113,10 @@ pub fn parse_command(body: &str, step: Step, receive_count: u32, now_ms: u64) ->
     });
     let (command, name) =
         known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&message.kind))))?;
-    let versions = Versions::new().takes(name, COMMAND_VERSION);
+    let versions = versions(name, newest);
     let message =
         versions.bring_up(message).map_err(|error: VersionError| error.into_failure(receive_count, now_ms))?;
-    let message: Envelope<CommandData> = message.typed()?;
+    let message = read(message, newest)?;
     if message.subject != Some(message.data.order_id.to_string()) {
         return Err(poison("subject and data name different orders".to_owned()));
     }
@@ -95,4 +125,47 @@ pub fn parse_command(body: &str, step: Step, receive_count: u32, now_ms: u64) ->
 
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic()).take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = include_str!("../../../events/golden/payment.authorize.v1.json");
+    const NEW: &str = include_str!("../../../events/golden/next/payment.authorize.v2.json");
+
+    fn about(newest: u32, body: &str) -> Result<CommandData, Failure> {
+        parse_up_to(newest, body, Step::Payment, 1, 0).map(|message| message.data)
+    }
+
+    #[test]
+    fn a_program_reads_its_own_version_and_the_one_before_as_the_same_and_defers_the_next() {
+        let says = about(1, OLD).unwrap();
+        assert_eq!(says, CommandData { order_id: "4285c9f3-20d0-813a-b5f9-cbbfd1fd2175".parse().unwrap(), version: 3 });
+        assert_eq!(about(2, OLD), Ok(says));
+        assert_eq!(about(2, NEW), Ok(says));
+        assert!(matches!(about(1, NEW), Err(Failure::Defer { until_ms: 60_000, .. })));
+        let third = NEW.replace("authorize.v2", "authorize.v3");
+        assert!(matches!(about(2, &third), Err(Failure::Defer { until_ms: 60_000, .. })));
+    }
+
+    #[test]
+    fn a_shape_under_the_other_versions_name_is_poison() {
+        for (newest, body) in [
+            (1, NEW.replace("authorize.v2", "authorize.v1")),
+            (2, NEW.replace("authorize.v2", "authorize.v1")),
+            (2, OLD.replace("authorize.v1", "authorize.v2")),
+        ] {
+            let refused = about(newest, &body).unwrap_err();
+            assert!(matches!(refused, Failure::Poison { .. }), "{refused:?}");
+            assert!(!refused.to_string().contains("4285c9f3"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_the_next_version_writes_is_its_golden_message() {
+        let said = parse_up_to(2, OLD, Step::Payment, 1, 0).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(NEW).unwrap();
+        assert_eq!(Some(&crate::rehearsal::write(&said.data)), golden.get("data"));
+    }
 }

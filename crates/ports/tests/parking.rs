@@ -6,9 +6,11 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
+use lambda_queue::{Entry, Outgoing};
 use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Next, Order, OrderId, Outcome, transition};
 use ports::{
-    Case, CaseClass, Clock, Commit, CommitOrder, MAX_NUDGES, OpenCase, StoreError, close_left_over, park, settle, skip,
+    Case, CaseClass, Clock, CommandVersion, Commit, CommitOrder, MAX_NUDGES, OpenCase, Queue, SendCommands, StoreError,
+    close_left_over, park, settle, skip,
 };
 
 const NOW_MS: u64 = 1_795_426_200_000;
@@ -39,6 +41,22 @@ enum Meanwhile {
 impl Clock for World {
     fn now_ms(&self) -> u64 {
         NOW_MS
+    }
+}
+
+impl Queue for World {
+    async fn send(&self, _: &str, _: &[Outgoing]) -> Vec<Result<(), String>> {
+        panic!("what is owed is sent by the batch")
+    }
+
+    async fn change_visibility(&self, _: &str, _: &[Entry]) -> Vec<Result<(), String>> {
+        panic!("what is owed is sent by the batch")
+    }
+}
+
+impl SendCommands for World {
+    fn command_version(&self) -> CommandVersion {
+        CommandVersion::default()
     }
 }
 

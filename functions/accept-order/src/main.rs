@@ -10,7 +10,8 @@ use ports::Deadlines;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let needs = ["ORDERS_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
+    let aws = Aws::load(&needs).await?;
     let milliseconds = |seconds: String| seconds.parse::<u32>().map(|seconds| u64::from(seconds) * 1_000);
     let settings = Settings {
         issuer: setting("JWT_ISSUER")?,

@@ -7,7 +7,7 @@ use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
 use lambda_queue::idempotency::{Claim, Ended};
 use lambda_queue::metrics::Document;
 use lambda_queue::{Clock, Done, Failure, Record};
-use ports::{ClaimOnce, Event, Gate, LoadOrder, Mail, ProviderError, SendMail, StoreError};
+use ports::{ClaimOnce, EVENT_VERSION, Event, Gate, LoadOrder, Mail, ProviderError, SendMail, StoreError};
 
 /// What this step may touch: its IAM role grants exactly this.
 pub trait Ports: LoadOrder + ClaimOnce + Clock {}
@@ -17,8 +17,6 @@ impl<P: LoadOrder + ClaimOnce + Clock> Ports for P {}
 pub trait Sender: SendMail + Gate {}
 impl<P: SendMail + Gate> Sender for P {}
 
-/// The version of order events that this program reads.
-const VERSION: u32 = 1;
 /// The longest that a claim and its mail may take, milliseconds.
 const CLAIM_AND_SEND_MS: u64 = 5_000;
 /// The longest that a mail alone may take, milliseconds: one attempt, with its connection.
@@ -157,7 +155,7 @@ fn parse(record: &Record) -> Result<Event, Failure> {
         Some((name, _)) if name.starts_with("orderflow.order.") => name.to_owned(),
         Some(_) | None => return Err(poison("not an order event")),
     };
-    let versions = Versions::new().takes(name, VERSION);
+    let versions = Versions::new().takes(name, EVENT_VERSION);
     let event = versions.bring_up(event).map_err(|error| poison(&error.to_string()))?;
     Ok(event.typed()?)
 }

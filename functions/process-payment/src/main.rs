@@ -22,6 +22,7 @@ async fn main() -> Result<(), Error> {
             "CASES_TABLE",
             "BREAKERS_TABLE",
             "QUEUE_URL_PREFIX",
+            "EMITTED_COMMAND_VERSION",
         ])
         .await?,
     );

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let aws = Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX"]).await?;
+    let aws =
+        Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"])
+            .await?;
     let (aws, invocations) = (&aws, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let invocation = invocations.next(&event.context);

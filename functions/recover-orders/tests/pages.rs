@@ -10,8 +10,8 @@ use lambda_queue::breaker::Row as BreakerRow;
 use lambda_queue::{Clock, Entry, Outgoing, Queue};
 use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Order, OrderId};
 use ports::{
-    Case, Commit, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, OpenCase, ReadBreakers, SendCommands, SetAside,
-    StoreError,
+    Case, CommandVersion, Commit, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, OpenCase, ReadBreakers,
+    SendCommands, SetAside, StoreError,
 };
 use recover_orders::{Recovered, recover};
 
@@ -152,7 +152,11 @@ impl Queue for World {
     }
 }
 
-impl SendCommands for World {}
+impl SendCommands for World {
+    fn command_version(&self) -> CommandVersion {
+        CommandVersion::default()
+    }
+}
 
 fn id(at: u64) -> OrderId {
     format!("0b8e6c1e-5d7f-8a2b-9c3d-{at:012}").parse().unwrap()

@@ -2,7 +2,7 @@
 
 use lambda_queue::envelope::{Data, Envelope, split_version};
 use order::{Command, OrderId, TenantId};
-use ports::{COMMAND_VERSION, EVENT_VERSION};
+use ports::{COMMAND_VERSION, CommandData, EVENT_VERSION, command_data};
 use serde_json::Value;
 
 /// A body.
@@ -96,9 +96,13 @@ pub fn read(body: &str) -> Body {
     if kind_version > known {
         return Body::Newer { version: kind_version, order_id, tenant };
     }
-    match (command, order_id, version) {
-        (Some(command), Some(order_id), Some(version)) => Body::Command { command, order_id, version, tenant },
-        (_, _, _) => Body::Other { order_id, version, tenant },
+    // Where a command keeps them is its version's business.
+    let read = command.and_then(|_| command_data(envelope));
+    match (command, read) {
+        (Some(command), Some(CommandData { order_id, version })) => {
+            Body::Command { command, order_id, version, tenant }
+        }
+        (_, _) => Body::Other { order_id, version, tenant },
     }
 }
 

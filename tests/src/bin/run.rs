@@ -1,5 +1,6 @@
 //! `make run`: places generated orders against a fresh local stack and checks every invariant. `make outage`: the same
 //! with a payment provider that fails for a minute. `make overload`: express orders behind a backlog of bulk ones.
+//! `make skew`: orders while programs of two versions change places.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::guard;
-use tests::run::{self, Settings, outage, overload};
+use tests::run::{self, Settings, outage, overload, skew};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings up a fresh local stack, places generated orders, waits for their ends, checks the invariants of the design and
@@ -29,6 +30,9 @@ enum Command {
     /// Places a backlog of bulk orders and express orders behind it, beside the same express orders without one; then
     /// tightens bulk's deadline: writes target/overload/report.json, and exits with 1 when a figure misses its bound
     Overload(overload::Settings),
+    /// Deploys this program and one that is a message version ahead in place of one another while orders flow, in both
+    /// orders and back: writes target/skew/report.json, and exits with 1 when anything is dropped
+    Skew(skew::Settings),
     /// Waits for the end of standard input, then stops the stack in a folder
     #[command(name = guard::SUBCOMMAND, hide = true)]
     StopWhenOrphaned {
@@ -56,6 +60,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Outage(settings)) => Box::pin(outage::run(settings)),
         Some(Command::Overload(settings)) => Box::pin(overload::run(settings)),
+        Some(Command::Skew(settings)) => Box::pin(skew::run(settings)),
         None => Box::pin(run::run(&cli.settings)),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

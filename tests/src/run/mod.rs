@@ -9,6 +9,7 @@ pub mod overload;
 mod plan;
 mod progress;
 pub(crate) mod report;
+pub mod skew;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -21,3 +21,4 @@ mod repeats;
 mod samples;
 mod shop;
 mod story;
+mod versions;

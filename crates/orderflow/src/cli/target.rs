@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use platform::{Aws, Names};
+use platform::{Aws, Names, command_version};
 
 use super::stack::Place;
 use crate::stack::{Clients, StackInfo, local_config};
@@ -42,6 +42,8 @@ impl Target {
             cases_table: name("CasesTable")?,
             breakers_table: name("BreakersTable")?,
             queue_url_prefix: name("QueueUrlPrefix")?,
+            // A stack of the program before has no such output, and sends what is sent without a word.
+            command_version: command_version(outputs.output("CommandVersion").ok())?,
             events_topic_arn: name("EventsTopicArn")?,
             event_bus_name: name("EventBusName")?,
             archive_bucket: name("ArchiveBucket")?,

@@ -55,12 +55,35 @@ impl Bundle {
 /// # Errors
 /// When cargo fails; its messages went to the terminal.
 pub async fn build(root: &Path) -> anyhow::Result<()> {
+    compile(root, &["--bins"]).await
+}
+
+/// Packages the functions as they are compiled, and answers the folder: one a function, with its `bootstrap`.
+///
+/// # Errors
+/// When a binary is not there.
+pub fn package(root: &Path) -> anyhow::Result<PathBuf> {
+    Ok(bundle(root)?.dir)
+}
+
+/// Compiles the functions alone, as the program that is one message version ahead (ADR 15): in the place of those that
+/// ship, until [`build`] is called again.
+///
+/// # Errors
+/// When cargo fails; its messages went to the terminal.
+pub async fn build_next(root: &Path) -> anyhow::Result<()> {
+    let mut which = vec!["-p", "ports", "--features", "ports/rehearse-next"];
+    which.extend(FUNCTIONS.iter().flat_map(|function| ["--bin", function]));
+    compile(root, &which).await
+}
+
+async fn compile(root: &Path, which: &[&str]) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).arg("build").arg("--locked").arg("--quiet").kill_on_drop(true);
     for package in FUNCTIONS.iter().chain(&BESIDE) {
         command.args(["-p", package]);
     }
-    command.args(["--bins", "--target", &host_triple()]);
+    command.args(which).args(["--target", &host_triple()]);
     let status = command.status().await.context("cannot run cargo; install Rust from https://rustup.rs")?;
     ensure!(status.success(), "the build failed; its messages are above");
     Ok(())

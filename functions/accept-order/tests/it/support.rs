@@ -16,8 +16,8 @@ use order::{
     Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, OrderPage, Queue, Random,
-    ReadLanes, SendCommands, StoreError,
+    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, OrderPage,
+    Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -249,7 +249,11 @@ impl Queue for World {
     }
 }
 
-impl SendCommands for World {}
+impl SendCommands for World {
+    fn command_version(&self) -> CommandVersion {
+        CommandVersion::default()
+    }
+}
 
 /// An issuer's signing key.
 pub struct Signer {

@@ -1,0 +1,112 @@
+//! Versions of command messages: which are known, and which one is sent (ADR 15).
+
+use std::fmt;
+
+use lambda_queue::envelope::{Data, Envelope, EnvelopeError, Versions};
+use serde_json::Value;
+
+use crate::CommandData;
+#[cfg(any(test, feature = "rehearse-next"))]
+use crate::rehearsal;
+
+/// The newest version of command messages that this program reads; it reads the one before as well.
+pub const COMMAND_VERSION: u32 = if cfg!(feature = "rehearse-next") { 2 } else { 1 };
+
+/// The version that commands are sent in where nobody says otherwise: one that the program before this one reads too.
+const SENT: u32 = 1;
+
+/// A version that this program can send commands in: the newest that it reads, or the one before.
+///
+/// Which one a stack sends is its parameter `CommandVersion`, in the environment `EMITTED_COMMAND_VERSION`. It is raised once
+/// every function of the stack reads the newer one, and lowered before a program that does not is deployed again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct CommandVersion(u32);
+
+/// A version that this program cannot send.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no version of commands that this program sends: it can send {oldest} to {newest}")]
+pub struct UnknownVersion {
+    oldest: u32,
+    newest: u32,
+}
+
+impl CommandVersion {
+    /// Reads `2`. Refused where this program does not know that version, or does not read it any more.
+    ///
+    /// # Errors
+    /// Says which ones it can send.
+    pub fn parse(text: &str) -> Result<Self, UnknownVersion> {
+        Self::parse_among(text, COMMAND_VERSION)
+    }
+
+    fn parse_among(text: &str, newest: u32) -> Result<Self, UnknownVersion> {
+        let oldest = newest.saturating_sub(1).max(1);
+        let known = text.parse().ok().filter(|version| (oldest..=newest).contains(version));
+        known.map(Self).ok_or(UnknownVersion { oldest, newest })
+    }
+
+    /// What the data of a command looks like in it.
+    pub(crate) fn write(self, data: &CommandData) -> Value {
+        #[cfg(any(test, feature = "rehearse-next"))]
+        if self.0 == rehearsal::VERSION {
+            return rehearsal::write(data);
+        }
+        serde_json::json!(data)
+    }
+}
+
+impl Default for CommandVersion {
+    fn default() -> Self {
+        Self(SENT)
+    }
+}
+
+impl fmt::Display for CommandVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The versions of one command that a program reads whose newest is this, and how an older one becomes the newest.
+pub(crate) fn versions(name: &str, newest: u32) -> Versions {
+    let versions = Versions::new().takes(name, newest);
+    #[cfg(any(test, feature = "rehearse-next"))]
+    let versions = versions.upcast(name, rehearsal::VERSION - 1, rehearsal::upcast);
+    versions
+}
+
+/// Reads the data of a message that was brought up to this version.
+pub(crate) fn read(message: Envelope<Data>, newest: u32) -> Result<Envelope<CommandData>, EnvelopeError> {
+    #[cfg(any(test, feature = "rehearse-next"))]
+    if newest == rehearsal::VERSION {
+        return rehearsal::read(message);
+    }
+    debug_assert_eq!(newest, 1, "no shape of that version");
+    message.typed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_sends_the_newest_version_that_it_reads_and_the_one_before_and_refuses_all_others() {
+        let can = |text: &str, newest: u32| CommandVersion::parse_among(text, newest).map(|version| version.0).ok();
+        for (newest, expected) in [(1, [None, Some(1), None, None]), (2, [None, Some(1), Some(2), None])] {
+            assert_eq!(["0", "1", "2", "3"].map(|text| can(text, newest)), expected, "newest {newest}");
+        }
+        assert_eq!([can("1", 3), can("2", 3), can("3", 3)], [None, Some(2), Some(3)]);
+        for text in ["", "v1", "1.0", "-1", "newest", "4294967296"] {
+            assert!(CommandVersion::parse(text).is_err(), "{text}");
+        }
+        let refused = CommandVersion::parse_among("3", 2).unwrap_err().to_string();
+        assert!(refused.ends_with("it can send 1 to 2"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_sent_without_a_word_is_sent_by_this_program_and_read_by_the_one_before() {
+        let sent = CommandVersion::default();
+        assert_eq!(CommandVersion::parse(&sent.to_string()), Ok(sent));
+        assert!(sent.0 <= COMMAND_VERSION.saturating_sub(1).max(1), "the program before does not read it");
+    }
+}
