@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use triage_dead_letters::decide::{Closed, close};
 use triage_dead_letters::replay::{Action, Pace, plan, run as run_replay};
 
-pub(super) use filter::age;
-use filter::{Chosen, Filter, Status};
+use filter::Chosen;
+pub(super) use filter::{Filter, Status, age};
 
 use super::operator::{Asking, by};
 use super::output::out;
