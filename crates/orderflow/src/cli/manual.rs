@@ -35,8 +35,11 @@ pub(super) fn completions(what: &Completions) -> anyhow::Result<()> {
 
 pub(super) fn man(what: &Man) -> anyhow::Result<()> {
     let Some(dir) = &what.out else {
+        // As the generator of all pages does: `help` has none.
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        clap_mangen::Man::new(command).render(&mut page)?;
         out().write_all(&page)?;
         return Ok(());
     };
