@@ -7,12 +7,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use runtime_api::{Answer, RuntimeApi};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
-
-use crate::runtime_api::{Answer, RuntimeApi};
 
 /// The longest that a process may take from its start to its first poll.
 const START_LIMIT: Duration = Duration::from_secs(20);

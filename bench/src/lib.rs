@@ -3,7 +3,6 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`runtime_api`] | the Lambda Runtime API on a loopback port: one function process, one instance |
 //! | [`function`] | a function's process: its environment, what it prints, its CPU time and memory |
 //! | [`contestant`] | who is compared, and how each is started |
 //! | [`dynamodb`] | DynamoDB Local, and the tables |
@@ -24,6 +23,5 @@ pub mod functions;
 pub mod panics;
 pub mod quiet;
 pub mod report;
-pub mod runtime_api;
 pub mod start;
 pub mod work;

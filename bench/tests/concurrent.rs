@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bench::event;
-use bench::runtime_api::{Answer, RuntimeApi};
+use runtime_api::{Answer, RuntimeApi};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;

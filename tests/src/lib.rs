@@ -8,7 +8,6 @@
 //! | [`check`] | the invariants of the design, each a function over [`check::Evidence`] |
 //! | [`chaos`] | the run behind `make chaos`: the same while everything around the orders fails |
 //! | [`run`] | the run behind `make run`: generated orders, live progress, report |
-//! | [`runtime_api`] | a function's own binary, invoked as Lambda does |
 //! | [`wait`] | polling for a condition; nothing here sleeps and hopes |
 //! | [`guard`] | stops a stack when the process that wanted it is gone, however it went |
 
@@ -25,6 +24,5 @@ pub mod mail;
 pub mod mappings;
 pub mod queues;
 pub mod run;
-pub mod runtime_api;
 pub mod tables;
 pub mod wait;

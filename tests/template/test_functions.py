@@ -27,10 +27,11 @@ TIMEOUT = {
 
 
 @pytest.mark.parametrize("function", sorted(TIMEOUT))
-def test_each_function_finds_what_its_main_reads_and_no_more(prod: Stack, function: str) -> None:
-    source = (ROOT / "functions" / function / "src" / "main.rs").read_text(encoding="utf-8")
+def test_each_function_finds_what_it_reads_and_no_more(prod: Stack, function: str) -> None:
+    files = sorted((ROOT / "functions" / function / "src").rglob("*.rs"))
+    source = "\n".join(path.read_text(encoding="utf-8").split("#[cfg(test)]")[0] for path in files)
     read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', re.sub(r"//[^\n]*", "", source))) - EVERY
-    assert read, f"functions/{function}/src/main.rs reads no setting"
+    assert read, f"functions/{function} reads no setting"
     set_ = prod.functions()[function]["Environment"]["Variables"].keys() - EVERY
     assert read == set_, f"read but not set: {sorted(read - set_)}, set but not read: {sorted(set_ - read)}"
 

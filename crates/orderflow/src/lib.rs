@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod cli;
+mod replay;
 pub mod stack;
 pub mod trace;
 

@@ -156,6 +156,18 @@ fn place_of(walk: &str) -> Item {
     HashMap::from([("case_id".to_owned(), text(format!("place#{walk}")))])
 }
 
+impl<B: Backend> Platform<B> {
+    /// When a walk last kept its place, or came to its end: UTC milliseconds; `None` where it never did. For a tool that looks
+    /// whether a schedule runs.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn place_kept_at(&self, walk: &str) -> Result<Option<u64>, StoreError> {
+        let item = self.backend.get(&self.names.cases_table, place_of(walk), true).await?;
+        Ok(item.and_then(|item| number_of(&item, "last_seen")))
+    }
+}
+
 impl<B: Backend> KeepPlace for Platform<B> {
     async fn kept_place(&self, walk: &str) -> Result<Option<String>, StoreError> {
         let item = self.backend.get(&self.names.cases_table, place_of(walk), true).await?;

@@ -43,14 +43,7 @@ async fn wire() -> Result<Wired, Error> {
     let aws = Arc::new(Aws::load(&["BREAKERS_TABLE", "MAIL_IDENTITY"]).await?);
     let payment_key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
     let carrier_key = aws.secret(&setting("CARRIER_SECRET_ARN")?).await?;
-    let normals = Normals {
-        express: setting("EXPRESS_MAXIMUM_CONCURRENCY")?.parse()?,
-        standard: setting("STANDARD_MAXIMUM_CONCURRENCY")?.parse()?,
-        bulk: setting("BULK_MAXIMUM_CONCURRENCY")?.parse()?,
-        notify: setting("NOTIFY_MAXIMUM_CONCURRENCY")?.parse()?,
-        archive: setting("ARCHIVE_MAXIMUM_CONCURRENCY")?.parse()?,
-        dead_letters: setting("DLQ_MAXIMUM_CONCURRENCY")?.parse()?,
-    };
+    let normals = Normals::read(|name| setting(name).ok())?;
     Ok(Wired {
         breakers: Breakers::new(&aws)?,
         providers: Outside {

@@ -4,8 +4,14 @@ use ports::Dependency;
 
 /// Settings that cannot be worked with.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("MAPPING_IDS: {0}")]
-pub struct BadMappings(String);
+pub enum BadMappings {
+    /// A pair that is none, or a name that is no queue's of ours.
+    #[error("MAPPING_IDS: {0}")]
+    Ids(String),
+    /// A normal that is not there or no number.
+    #[error("{0} is not set, or no number")]
+    Normal(&'static str),
+}
 
 /// What each kind of mapping's MaximumConcurrency normally is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +28,24 @@ pub struct Normals {
     pub archive: u32,
     /// Of each dead-letter queue, which triage drains.
     pub dead_letters: u32,
+}
+
+impl Normals {
+    /// By the function's settings.
+    ///
+    /// # Errors
+    /// One that is not there, or no number.
+    pub fn read(setting: impl Fn(&'static str) -> Option<String>) -> Result<Self, BadMappings> {
+        let normal = |name| setting(name).and_then(|most| most.parse().ok()).ok_or(BadMappings::Normal(name));
+        Ok(Self {
+            express: normal("EXPRESS_MAXIMUM_CONCURRENCY")?,
+            standard: normal("STANDARD_MAXIMUM_CONCURRENCY")?,
+            bulk: normal("BULK_MAXIMUM_CONCURRENCY")?,
+            notify: normal("NOTIFY_MAXIMUM_CONCURRENCY")?,
+            archive: normal("ARCHIVE_MAXIMUM_CONCURRENCY")?,
+            dead_letters: normal("DLQ_MAXIMUM_CONCURRENCY")?,
+        })
+    }
 }
 
 /// A mapping that is looked after.
@@ -45,7 +69,7 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
     let mut all = Vec::new();
     for pair in text.split_whitespace() {
         let (name, id) =
-            pair.split_once('=').filter(|(_, id)| !id.is_empty()).ok_or_else(|| BadMappings(pair.to_owned()))?;
+            pair.split_once('=').filter(|(_, id)| !id.is_empty()).ok_or_else(|| BadMappings::Ids(pair.to_owned()))?;
         let (step, lane) = name.split_once('-').unwrap_or((name, ""));
         let dependency = match step {
             // Whatever its step waits for: a dead letter needs no provider.
@@ -54,7 +78,7 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
             "shipping" => Some(Dependency::Carrier),
             "notify" => Some(Dependency::Mail),
             "validate" | "stock" | "archive" | "events" => None,
-            _ => return Err(BadMappings(format!("{name} is no queue of ours"))),
+            _ => return Err(BadMappings::Ids(format!("{name} is no queue of ours"))),
         };
         let normal = match (step, lane) {
             ("validate" | "payment" | "stock" | "shipping", "express") => Some(normals.express),
@@ -66,12 +90,12 @@ pub fn parse(text: &str, normals: &Normals) -> Result<Vec<Watched>, BadMappings>
                 Some(normals.dead_letters)
             }
             ("events", "") => None,
-            _ => return Err(BadMappings(format!("{name} is no queue of ours"))),
+            _ => return Err(BadMappings::Ids(format!("{name} is no queue of ours"))),
         };
         all.push(Watched { name: name.to_owned(), id: id.to_owned(), dependency, normal });
     }
     if all.is_empty() {
-        return Err(BadMappings("names none".to_owned()));
+        return Err(BadMappings::Ids("names none".to_owned()));
     }
     Ok(all)
 }
@@ -99,6 +123,15 @@ mod tests {
                 ("g", None, Some(3)),
             ]
         );
+    }
+
+    #[test]
+    fn a_normal_that_is_missing_or_no_number_is_named() {
+        let all = |name: &'static str| (name != "BULK_MAXIMUM_CONCURRENCY").then(|| "4".to_owned());
+        assert_eq!(Normals::read(all), Err(BadMappings::Normal("BULK_MAXIMUM_CONCURRENCY")));
+        assert_eq!(Normals::read(|_| Some("many".to_owned())), Err(BadMappings::Normal("EXPRESS_MAXIMUM_CONCURRENCY")));
+        let numbers = |name: &'static str| Some(name.len().to_string());
+        assert_eq!(Normals::read(numbers).unwrap().archive, 27);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Ask {
     }
 
     /// The name under which a run's place is kept: windows of different lengths do not go on for each other.
-    pub(crate) fn walk(&self) -> Option<String> {
+    pub fn walk(&self) -> Option<String> {
         self.orders.is_none().then(|| format!("reconcile-{}h", self.window_ms / 3_600_000))
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use order::{Order, State};
 use orderflow::stack::{FUNCTIONS, binaries, function_environment, project_root};
+use runtime_api::{Function, Outcome};
 use serde_json::{Value, json};
 use tests::ledger::Effect;
-use tests::runtime_api::{Function, Outcome};
 use tests::wait::eventually;
 
 use crate::shop::Shop;

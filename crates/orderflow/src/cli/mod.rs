@@ -2,13 +2,16 @@
 
 mod breaker;
 mod case;
+mod doctor;
 mod lane;
+mod manual;
 mod operate;
 mod operator;
 mod order;
 mod output;
 mod queue;
 mod reconcile;
+mod replay_local;
 mod stack;
 mod stock;
 mod target;
@@ -29,12 +32,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Is the stack healthy? What to do where it is not
+    Doctor(doctor::Doctor),
     /// Orders, over the HTTP API
     #[command(subcommand)]
     Order(order::OrderCommand),
     /// What a person has to decide: parked orders, unreadable rows, dead letters
     #[command(subcommand)]
     Case(case::CaseCommand),
+    /// Run the message of a case through its function's own binary on this machine, for debugging
+    ReplayLocal(replay_local::ReplayLocal),
     /// What is in the queues
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -54,6 +61,10 @@ enum Command {
     /// The local stack: ministack, the sandbox and the deployed template
     #[command(subcommand)]
     Stack(stack::StackCommand),
+    /// Print a script that completes commands and options in a shell
+    Completions(manual::Completions),
+    /// Print the manual page, or write one a command
+    Man(manual::Man),
 }
 
 /// Runs the command that was given.
@@ -62,8 +73,10 @@ enum Command {
 /// When it fails; the message says what to do.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
+        Command::Doctor(what) => doctor::run(what, cli.json).await,
         Command::Order(command) => order::run(command, cli.json).await,
         Command::Case(command) => case::run(command, cli.json).await,
+        Command::ReplayLocal(what) => replay_local::run(what, cli.json).await,
         Command::Queue(command) => queue::run(command, cli.json).await,
         Command::Trace(what) => trace::run(what, cli.json).await,
         Command::Breaker(command) => breaker::run(command, cli.json).await,
@@ -71,5 +84,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reconcile(what) => reconcile::run(*what, cli.json).await,
         Command::Stock(command) => stock::run(command, cli.json).await,
         Command::Stack(command) => stack::run(command, cli.json).await,
+        Command::Completions(what) => manual::completions(&what),
+        Command::Man(what) => manual::man(&what),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use clap::Args;
 use platform::{Aws, Names, command_version};
 
@@ -16,6 +16,15 @@ pub(super) struct Target {
     /// A stack on AWS, by its name, with the credentials and region of the environment [default: the local stack]
     #[arg(long, value_name = "NAME", env = "ORDERFLOW_STACK", conflicts_with = "dir")]
     stack: Option<String>,
+    /// Use a profile of the AWS configuration files, as `aws --profile` does [default: AWS_PROFILE]
+    #[arg(long, value_name = "PROFILE", requires = "stack")]
+    profile: Option<String>,
+    /// The stack's region, as `aws --region` does [default: the profile's, or AWS_REGION]
+    #[arg(long, value_name = "REGION", requires = "stack")]
+    region: Option<String>,
+    /// Another address of AWS, as `aws --endpoint-url` does [default: AWS_ENDPOINT_URL]
+    #[arg(long, value_name = "URL", requires = "stack")]
+    endpoint_url: Option<String>,
     #[command(flatten)]
     local: Place,
 }
@@ -57,8 +66,23 @@ impl Target {
     pub(super) async fn config(&self) -> anyhow::Result<SdkConfig> {
         Ok(match self.info()? {
             Some(info) => local_config(&info.endpoint),
-            None => aws_config::load_defaults(BehaviorVersion::latest()).await,
+            None => self.aws_config().await,
         })
+    }
+
+    /// Of AWS: the environment and the configuration files, with what was said here on top.
+    async fn aws_config(&self) -> SdkConfig {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        loader.load().await
     }
 
     /// The local stack, where it is that.
@@ -79,7 +103,7 @@ impl Target {
 
     pub(super) async fn resolve(&self) -> anyhow::Result<(Clients, Outputs)> {
         if let Some(name) = &self.stack {
-            let clients = Clients::with(&aws_config::load_defaults(BehaviorVersion::latest()).await);
+            let clients = Clients::with(&self.aws_config().await);
             let outputs = crate::stack::outputs(&clients, name).await?;
             return Ok((clients, Outputs(outputs)));
         }

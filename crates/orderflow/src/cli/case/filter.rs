@@ -17,7 +17,7 @@ const MOST: usize = 50_000;
 const PAGE: u32 = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum Status {
+pub(in crate::cli) enum Status {
     Open,
     Replayed,
     Closed,
@@ -57,7 +57,7 @@ enum Kind {
 
 /// What they are.
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(in crate::cli) struct Filter {
     /// Of this step: validate, payment, stock, shipping, notify, archive, events, recover, reconcile
     #[arg(long)]
     step: Option<String>,
@@ -102,7 +102,7 @@ pub(in crate::cli) fn age(text: &str) -> Result<u64, String> {
 
 impl Filter {
     /// Takes every case.
-    pub(super) fn any() -> Self {
+    pub(in crate::cli) fn any() -> Self {
         Self {
             step: None,
             class: None,
@@ -156,7 +156,7 @@ impl Filter {
     }
 
     /// The cases of a status that are so, the newest first, at most so many; of those that cannot be read a word on the side.
-    pub(super) async fn find(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Vec<StoredCase>> {
+    pub(in crate::cli) async fn find(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Vec<StoredCase>> {
         let found = self.look(aws, status, most).await?;
         found.mention();
         Ok(found.cases)

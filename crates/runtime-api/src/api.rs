@@ -190,7 +190,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         (HeaderName::from_static("lambda-runtime-deadline-ms"), invocation.deadline_ms.to_string()),
         (
             HeaderName::from_static("lambda-runtime-invoked-function-arn"),
-            "arn:aws:lambda:us-east-1:000000000000:function:bench".to_owned(),
+            "arn:aws:lambda:us-east-1:000000000000:function:local".to_owned(),
         ),
         (
             HeaderName::from_static("lambda-runtime-trace-id"),
@@ -233,10 +233,7 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, r#"{"status":"OK"}"#).into_response()
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the emulator is outside of what it measures: deadlines are of the wall clock"
-)]
+#[allow(clippy::disallowed_methods, reason = "deadlines are of the wall clock, as Lambda's; nothing here is simulated")]
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use bench::runtime_api::{Answer, RuntimeApi, Unanswered};
 use reqwest::{Client, Response, StatusCode};
+use runtime_api::{Answer, RuntimeApi, Unanswered};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

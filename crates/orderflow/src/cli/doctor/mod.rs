@@ -1,0 +1,171 @@
+//! `orderflow doctor`: is this stack healthy? Each check looks at one thing, and says what it saw and what to do about it. It
+//! changes nothing.
+//!
+//! | module | looks at |
+//! | --- | --- |
+//! | [`queues`] | what waits in the queues, and dead letters that triage does not take |
+//! | [`control`] | breakers, and whether the event source mappings are as `control-breakers` wants them |
+//! | [`work`] | the API, open cases, overdue orders, the reconciliation's last run |
+//! | [`settings`] | functions; settings of queues, mappings and functions against the stack's own template |
+//! | [`drift`] | CloudFormation's own drift detection |
+//!
+//! Each has a pure part that judges and a part that reads. They run side by side, and one that fails says so for itself: it
+//! hides no other.
+
+mod control;
+mod drift;
+mod finding;
+mod queues;
+mod settings;
+mod template;
+mod work;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use futures::future::{LocalBoxFuture, join_all};
+use platform::Aws;
+use serde_json::json;
+
+use finding::{Finding, Health, many, overall};
+
+use super::output::{out, table};
+use super::target::Target;
+use crate::Ended;
+use crate::stack::Clients;
+
+/// Longest that one check may take, unless it waits for CloudFormation.
+const CHECK: Duration = Duration::from_secs(30);
+/// Exit codes: something is bad; something could not be looked at.
+const BAD: u8 = 1;
+const NOT_CHECKED: u8 = 2;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It exits with 0 when all is well or only to be kept in mind (warn), 1 when something is bad, 2 when \
+    something could not be looked at. It reads, and changes nothing.\n\n\
+    Not looked at: CloudWatch's alarms and the age of the oldest message of a queue, which CloudWatch alone knows. \
+    `aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix <stack>-` shows what has gone off."
+)]
+pub(super) struct Doctor {
+    /// Let CloudFormation compare every resource with the template too: takes minutes on AWS
+    #[arg(long)]
+    detect_drift: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Where to look.
+struct Ward {
+    /// The functions' own adapters.
+    aws: Aws,
+    /// CloudFormation, SQS.
+    clients: Clients,
+    lambda: aws_sdk_lambda::Client,
+    /// The stack's name.
+    stack: String,
+    /// Base address of its API.
+    api_url: String,
+    detect_drift: bool,
+}
+
+pub(super) async fn run(what: Doctor, json: bool) -> anyhow::Result<()> {
+    let ward = what.ward().await;
+    let ward = ward.map_err(|error| Ended::new(NOT_CHECKED, format!("nothing could be looked at: {error:#}")))?;
+    let findings = examine(&ward).await;
+    let health = overall(&findings);
+    if json {
+        let all = json!({ "stack": ward.stack, "health": health, "findings": findings });
+        writeln!(out(), "{}", serde_json::to_string_pretty(&all)?)?;
+    } else {
+        let mut rows = table();
+        rows.set_header(["", "check", "seen", "do"]);
+        for Finding { check, health, seen, advice } in &findings {
+            rows.add_row([health.name(), check, seen, advice]);
+        }
+        writeln!(out(), "{rows}")?;
+    }
+    let count = |health| findings.iter().filter(|finding| finding.health == health).count();
+    let words = format!(
+        "{} bad, {}, {} not looked at",
+        count(Health::Bad),
+        many(count(Health::Warn), "warning"),
+        count(Health::Unknown)
+    );
+    match health {
+        Health::Bad => Err(Ended::new(BAD, format!("{} is not healthy: {words}", ward.stack)).into()),
+        Health::Unknown => Err(Ended::new(NOT_CHECKED, format!("{} may not be healthy: {words}", ward.stack)).into()),
+        Health::Ok | Health::Warn if json => Ok(()),
+        Health::Ok => Ok(writeln!(out(), "{} is healthy", ward.stack)?),
+        Health::Warn => Ok(writeln!(out(), "{} works: {words}", ward.stack)?),
+    }
+}
+
+impl Doctor {
+    async fn ward(&self) -> anyhow::Result<Ward> {
+        let (clients, outputs) = self.target.resolve().await?;
+        let api_url = match self.target.info()? {
+            // The local one is reached by another address than the stack says.
+            Some(info) => info.api_url,
+            None => outputs.output("ApiUrl")?.to_owned(),
+        };
+        Ok(Ward {
+            aws: self.target.aws().await?,
+            clients,
+            lambda: aws_sdk_lambda::Client::new(&self.target.config().await?),
+            stack: self.target.name()?,
+            api_url,
+            detect_drift: self.detect_drift,
+        })
+    }
+}
+
+/// Looks at everything, each thing once. In the order in which a person would ask.
+async fn examine(ward: &Ward) -> Vec<Finding> {
+    let patient = if ward.detect_drift { drift::LONGEST_DETECTION } else { CHECK };
+    let checks: [LocalBoxFuture<'_, Vec<Finding>>; 10] = [
+        Box::pin(check("api", CHECK, work::api(ward))),
+        Box::pin(check("queues", CHECK, queues::look(ward))),
+        Box::pin(check("cases", CHECK, work::cases(ward))),
+        Box::pin(check("overdue", CHECK, work::overdue(ward))),
+        Box::pin(check("breakers", CHECK, control::breakers(ward))),
+        Box::pin(check("mappings", CHECK, control::mappings(ward))),
+        Box::pin(check("reconciliation", CHECK, work::reconciliation(ward))),
+        Box::pin(check("functions", CHECK, settings::functions(ward))),
+        Box::pin(check("settings", CHECK, settings::settings(ward))),
+        Box::pin(check("drift", patient, drift::detection(ward))),
+    ];
+    join_all(checks).await.into_iter().flatten().collect()
+}
+
+/// One check: an error or too long a wait is a finding of its own.
+async fn check(
+    name: &'static str,
+    limit: Duration,
+    look: impl Future<Output = anyhow::Result<Vec<Finding>>>,
+) -> Vec<Finding> {
+    let looked = tokio::time::timeout(limit, look).await;
+    let looked = looked.with_context(|| format!("no answer within {} s", limit.as_secs())).and_then(|looked| looked);
+    looked.unwrap_or_else(|error| vec![Finding::unknown(name, &error)])
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_fails_or_hangs_says_so_for_itself() {
+        let failed = check("queues", CHECK, async { Err(anyhow!("access denied")) }).await;
+        assert_eq!(failed[0].health, Health::Unknown);
+        assert!(failed[0].seen.contains("access denied"), "{}", failed[0].seen);
+        let hung = check("cases", CHECK, std::future::pending()).await;
+        assert!(hung[0].seen.contains("no answer within 30 s"), "{}", hung[0].seen);
+        let fine = check("api", CHECK, async { Ok(vec![Finding::ok("api", "answers")]) }).await;
+        assert_eq!(fine[0].health, Health::Ok);
+    }
+}
