@@ -4,13 +4,14 @@
 use lambda_queue::{Clock, Failure, Ids};
 use order::{Next, Order, OrderId, Outcome, State, transition};
 use ports::{
-    Audit, CaseKind, CaseStatus, Commit, DecideCases, Decided, LoadOrder, ReadCases, SendCommands, StoredCase, owed,
+    Audit, CaseKind, CaseStatus, Commit, DecideCases, Decided, LoadOrder, ReadBreakers, ReadCases, SendCommands,
+    StoredCase, owed,
 };
 use serde::Serialize;
 
 /// What operators' commands touch, with the operator's own role.
-pub trait Operator: ReadCases + DecideCases + LoadOrder + SendCommands + Clock + Ids {}
-impl<P: ReadCases + DecideCases + LoadOrder + SendCommands + Clock + Ids> Operator for P {}
+pub trait Operator: ReadCases + DecideCases + LoadOrder + SendCommands + ReadBreakers + Clock + Ids {}
+impl<P: ReadCases + DecideCases + LoadOrder + SendCommands + ReadBreakers + Clock + Ids> Operator for P {}
 
 /// How often a commit follows a row that moves under it.
 const RACES: u32 = 6;

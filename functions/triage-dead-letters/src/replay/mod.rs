@@ -4,10 +4,12 @@
 //! order of its group. A parked order is let go.
 //!
 //! One case first; then ten; then the rest, a hundred at a time, at a given rate. After each stage it is watched what became
-//! of it, and where more than one in a hundred failed again nothing more is sent.
+//! of it, and where more than one in a hundred failed again, or has not been seen done, nothing more is sent. What needs a
+//! provider is not sent while that one's breaker is not closed.
 
 mod event;
 mod plan;
+mod provider;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use lambda_queue::Failure;
 use order::OrderId;
-use ports::{CaseStatus, Decided, StoredCase, owed};
+use ports::{CaseStatus, Decided, Dependency, StoredCase, owed};
 use serde::Serialize;
 
 use crate::decide::{By, Operator, Resumed, resume};
@@ -28,7 +30,7 @@ pub use watch::Fate;
 const CANARIES: [usize; 2] = [1, 10];
 /// Cases of a later stage.
 const STAGE: usize = 100;
-/// Failures in a hundred after which nothing more is sent.
+/// In a hundred: those that failed or are not known yet, after which nothing more is sent.
 const MOST_PERCENT: usize = 1;
 
 /// How fast, and how patiently.
@@ -54,8 +56,18 @@ pub enum Outcome {
     NotSent(String),
     /// It is not for replay: says why.
     Refused(String),
-    /// Not begun: too many had failed, or one before it in its group.
+    /// Not begun: too many had failed or were not known yet, or one before it in its group.
     Held,
+}
+
+/// Why a replay was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// Too many failed again, or could not be sent: the trouble is not over.
+    Failed,
+    /// Of too many it is not known yet whether they are done: it may be over, or not.
+    NotKnownYet,
 }
 
 /// What became of all of them.
@@ -67,8 +79,11 @@ pub struct Report {
     pub sent: usize,
     /// How many of these failed again, or could not be sent.
     pub failed: usize,
-    /// Whether it was given up because of them.
-    pub stopped: bool,
+    /// How many of those that were sent had neither failed again nor been done while they were watched. Events, which nothing
+    /// tells done, are not among them.
+    pub unknown: usize,
+    /// Why it was given up; `None` where it was not.
+    pub stopped: Option<Stopped>,
 }
 
 /// What was sent for a case, to be watched.
@@ -79,6 +94,13 @@ pub(crate) struct Sent {
     pub(crate) seen: u64,
 }
 
+impl Sent {
+    /// Its fate as long as nothing is seen of it.
+    fn unseen(&self) -> Fate {
+        if self.row.is_some() { Fate::NotKnownYet } else { Fate::NotSeenAgain }
+    }
+}
+
 enum Step {
     Sent(Sent),
     End(Outcome),
@@ -87,7 +109,7 @@ enum Step {
 /// Replays cases as planned. `tell` hears of each stage: how many are sent, and how many failed again.
 ///
 /// Safe to repeat: a case that is not open is left alone, an order that owes nothing is sent nothing, and what is sent twice
-/// is borne by its consumer.
+/// is borne by its consumer. So what stopped because too little was known is run again later.
 pub async fn run(
     ports: &impl Operator,
     planned: Vec<Planned>,
@@ -98,7 +120,7 @@ pub async fn run(
     let mut report = Report::default();
     let mut held: BTreeSet<String> = BTreeSet::new();
     let mut groups: BTreeMap<usize, Option<String>> = BTreeMap::new();
-    let mut taken_orders: BTreeSet<OrderId> = BTreeSet::new();
+    let mut taken_orders: BTreeMap<OrderId, u64> = BTreeMap::new();
     let mut rest = planned.into_iter().peekable();
     let mut stages = CANARIES.into_iter();
     while rest.peek().is_some() {
@@ -119,8 +141,8 @@ pub async fn run(
                 Step::Sent(sent) => {
                     report.sent += 1;
                     groups.insert(report.cases.len(), next.group.clone());
-                    watched.push((report.cases.len(), case_id.clone(), sent));
-                    report.cases.push((case_id.to_string(), Outcome::Sent(Fate::NotSeenAgain)));
+                    report.cases.push((case_id.to_string(), Outcome::Sent(sent.unseen())));
+                    watched.push((report.cases.len() - 1, case_id.clone(), sent));
                     tokio::time::sleep(pace.between).await;
                 }
                 Step::End(outcome) => {
@@ -141,17 +163,22 @@ pub async fn run(
             }
         }
         for (at, fate) in watch::fates(ports, watched, pace.watch).await {
-            if fate == Fate::FailedAgain {
-                report.failed += 1;
-                held.extend(groups.get(&at).cloned().flatten());
+            match fate {
+                Fate::FailedAgain => {
+                    report.failed += 1;
+                    held.extend(groups.get(&at).cloned().flatten());
+                }
+                Fate::NotKnownYet => report.unknown += 1,
+                Fate::Done | Fate::NotSeenAgain => {}
             }
             if let Some((_, outcome)) = report.cases.get_mut(at) {
                 *outcome = Outcome::Sent(fate);
             }
         }
         tell(&report);
-        if report.failed > report.sent.saturating_mul(MOST_PERCENT) / 100 {
-            report.stopped = true;
+        let most = report.sent.saturating_mul(MOST_PERCENT) / 100;
+        if report.failed + report.unknown > most {
+            report.stopped = Some(if report.failed > most { Stopped::Failed } else { Stopped::NotKnownYet });
             let left = rest.map(|planned| (planned.case.case.case_id.to_string(), Outcome::Held));
             report.cases.extend(left);
             break;
@@ -164,7 +191,7 @@ async fn one(
     ports: &impl Operator,
     planned: &Planned,
     by: &By,
-    taken_orders: &mut BTreeSet<OrderId>,
+    taken_orders: &mut BTreeMap<OrderId, u64>,
 ) -> Result<Step, Failure> {
     let case = &planned.case;
     let case_id = case.case.case_id.as_str();
@@ -179,6 +206,11 @@ async fn one(
         if !now.as_ref().is_some_and(same) {
             return Ok(Step::End(Outcome::Changed));
         }
+    }
+    // The breaker may have opened since this was planned, or in the middle of it. Of a command the row says whom it needs now.
+    let needed = if matches!(planned.action, Action::Command { .. }) { None } else { planned.action.needs() };
+    if let Some(why) = away(ports, planned, needed).await {
+        return Ok(Step::End(Outcome::Refused(why)));
     }
     match &planned.action {
         Action::Refused { why } => Ok(Step::End(Outcome::Refused(why.clone()))),
@@ -206,13 +238,19 @@ async fn one(
                 }));
             };
             // Several letters of one order ask for the same.
-            if !taken_orders.contains(order_id) {
-                if planned.case.case.letter.is_some() {
-                    message.attributes.push((REPLAY_OF.to_owned(), case_id.to_owned()));
-                }
-                send(ports, &message).await?;
-                taken_orders.insert(*order_id);
+            if let Some(version) = taken_orders.get(order_id) {
+                let audit = by.audit(ports, "replay", case_id, "sent with another case of its order");
+                return written(ports, case, &audit, Sent { row: Some((*order_id, *version)), seen }).await;
             }
+            let needed = order.next_command().and_then(|command| Dependency::of(command.step()));
+            if let Some(why) = away(ports, planned, needed).await {
+                return Ok(Step::End(Outcome::Refused(why)));
+            }
+            if planned.case.case.letter.is_some() {
+                message.attributes.push((REPLAY_OF.to_owned(), case_id.to_owned()));
+            }
+            send(ports, &message).await?;
+            taken_orders.insert(*order_id, order.version);
             let detail = format!("{} of version {} to {}", message_name(&order), order.version, message.queue);
             let audit = by.audit(ports, "replay", case_id, detail);
             written(ports, case, &audit, Sent { row: Some((*order_id, order.version)), seen }).await
@@ -228,6 +266,11 @@ async fn one(
             written(ports, case, &audit, Sent { row: None, seen }).await
         }
     }
+}
+
+/// Why it is not to be sent now, as who it needs is away; `None` where that is so by force.
+async fn away(ports: &impl Operator, planned: &Planned, needed: Option<Dependency>) -> Option<String> {
+    provider::why_not(ports, needed.filter(|_| !planned.despite_breaker)?).await
 }
 
 fn message_name(order: &order::Order) -> &'static str {

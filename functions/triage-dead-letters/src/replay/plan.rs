@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use lambda_queue::Failure;
-use order::{Order, OrderId, Step};
-use ports::{CaseKind, CaseStatus, StoreError, StoredCase};
+use order::{Command, Order, OrderId, Step};
+use ports::{CaseKind, CaseStatus, Dependency, StoreError, StoredCase};
 use serde::Serialize;
 
+use super::provider;
 use crate::classify::OF_THE_TOPIC;
 use crate::decide::{Operator, Waits, waits};
 
@@ -49,6 +50,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Who has to be there for it to come to something.
+    pub(super) fn needs(&self) -> Option<Dependency> {
+        match self {
+            Self::Resume { command, .. } | Self::Command { command, .. } => {
+                Command::ALL.into_iter().find(|known| known.name() == *command).and_then(|of| Dependency::of(of.step()))
+            }
+            Self::Event { queues, .. } => queues.iter().any(|queue| queue == NOTIFY).then_some(Dependency::Mail),
+            Self::Nothing { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// The queue whose consumer sends mail.
+const NOTIFY: &str = "notify.fifo";
+
 /// A case and what a replay of it would do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Planned {
@@ -58,12 +75,21 @@ pub struct Planned {
     pub action: Action,
     /// What it keeps its place in: events of one order on one queue.
     pub group: Option<String>,
+    /// Whether it goes also while the breaker of who has to be there is not closed.
+    pub despite_breaker: bool,
 }
 
 /// Plans the replay of these cases. `open` are all that are open: an event goes only after the older ones of its group.
 ///
-/// Events of one group come in the order in which they were sent first; everything else keeps its place.
-pub async fn plan(ports: &impl Operator, cases: Vec<StoredCase>, open: &[StoredCase]) -> Result<Vec<Planned>, Failure> {
+/// Events of one group come in the order in which they were sent first; everything else keeps its place. What a provider is
+/// needed for is refused while its breaker is not closed, unless `despite_breaker`.
+pub async fn plan(
+    ports: &impl Operator,
+    cases: Vec<StoredCase>,
+    open: &[StoredCase],
+    despite_breaker: bool,
+) -> Result<Vec<Planned>, Failure> {
+    let away = provider::away(ports).await;
     let mut planned = Vec::with_capacity(cases.len());
     let chosen: Vec<String> = cases.iter().map(|case| case.case.case_id.to_string()).collect();
     for case in cases {
@@ -78,9 +104,13 @@ pub async fn plan(ports: &impl Operator, cases: Vec<StoredCase>, open: &[StoredC
             Some(older) => Action::Refused {
                 why: format!("case {} is older and of the same order: replay or close it first", older.case.case_id),
             },
-            None => action_of(ports, &case).await?,
+            None => {
+                let action = action_of(ports, &case).await?;
+                let why = action.needs().filter(|_| !despite_breaker).and_then(|needed| away.get(&needed));
+                why.map_or(action, refused)
+            }
         };
-        planned.push(Planned { case, action, group });
+        planned.push(Planned { case, action, group, despite_breaker });
     }
     in_group_order(&mut planned);
     Ok(planned)
@@ -157,9 +187,9 @@ async fn action_of(ports: &impl Operator, case: &StoredCase) -> Result<Action, F
 /// each bears what it has had already.
 fn again(step: &str) -> Action {
     let queues: &[&str] = match step {
-        "notify" => &["notify.fifo"],
+        "notify" => &[NOTIFY],
         "archive" => &["archive"],
-        OF_THE_TOPIC => &["notify.fifo", "archive"],
+        OF_THE_TOPIC => &[NOTIFY, "archive"],
         _ => return refused(format!("`{step}` is no step that this program knows")),
     };
     Action::Event { queues: queues.iter().map(|queue| (*queue).to_owned()).collect(), behind: 0 }

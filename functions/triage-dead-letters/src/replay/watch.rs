@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use order::CaseId;
+use order::{CaseId, EventKind};
 use ports::CaseStatus;
 use serde::Serialize;
 
@@ -18,8 +18,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum Fate {
     /// Its order moved on.
     Done,
-    /// It did not come again while it was watched. Of an event there is no other sign.
+    /// An event that did not come again while it was watched: there is no other sign of one.
     NotSeenAgain,
+    /// Neither has its order moved on nor did it come again while it was watched: it waits somewhere, or is being worked on.
+    NotKnownYet,
     /// It came again as a dead letter, or its order is parked again.
     FailedAgain,
 }
@@ -47,7 +49,7 @@ pub(super) async fn fates(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    known.extend(open.into_iter().map(|(at, _, _)| (at, Fate::NotSeenAgain)));
+    known.extend(open.into_iter().map(|(at, _, sent)| (at, sent.unseen())));
     known
 }
 
@@ -59,10 +61,15 @@ async fn look(ports: &impl Operator, case_id: &CaseId, sent: &Sent) -> Option<Fa
         if order.parked.is_some() {
             return Some(Fate::FailedAgain);
         }
-        if order.version > version {
+        if order.timeline.iter().any(|entry| entry.version > version && !is_wish(entry.event)) {
             return Some(Fate::Done);
         }
     }
     let case = ports.load_case(case_id).await.ok()??;
     (case.status == CaseStatus::Open || case.seen > sent.seen).then_some(Fate::FailedAgain)
+}
+
+/// What changes a row though nobody has taken its command.
+fn is_wish(event: EventKind) -> bool {
+    matches!(event, EventKind::CancelRequested | EventKind::RefundRequested)
 }

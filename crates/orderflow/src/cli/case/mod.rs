@@ -14,7 +14,7 @@ use platform::Aws;
 use ports::{ReadCases as _, StoredCase};
 use serde_json::{Value, json};
 use triage_dead_letters::decide::{Closed, close};
-use triage_dead_letters::replay::{Action, Pace, plan, run as run_replay};
+use triage_dead_letters::replay::{Action, Outcome, Pace, Report, Stopped, plan, run as run_replay};
 
 pub(super) use filter::age;
 use filter::{Chosen, Filter, Status};
@@ -75,9 +75,13 @@ pub(super) struct Replay {
     /// Cases a second
     #[arg(long, default_value_t = 5.0, value_parser = rate)]
     rate: f64,
-    /// How long each stage (1, 10, then 100 at a time) is watched for cases that fail again, seconds
+    /// How long each stage (1, 10, then 100 at a time) is watched at most, seconds: it goes on once all are seen done, and
+    /// stops where one failed again or is not done by then
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     watch: u64,
+    /// Send also what needs a provider whose breaker is not closed: it waits until that closes
+    #[arg(long)]
+    despite_breaker: bool,
     /// Why: written down with each case
     #[arg(long, default_value = "")]
     reason: String,
@@ -216,7 +220,7 @@ async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
     let aws = what.target.aws().await?;
     let cases = chosen(&what.chosen, &aws).await?;
     let open = Filter::any().find(&aws, Status::Open, usize::MAX).await?;
-    let planned = plan(&aws, cases, &open).await?;
+    let planned = plan(&aws, cases, &open, what.despite_breaker).await?;
     if what.dry_run && json {
         return print(&planned);
     }
@@ -227,14 +231,21 @@ async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let doing = planned.iter().filter(|one| !matches!(one.action, Action::Refused { .. })).count();
-    ensure!(doing > 0, "none of these can be replayed");
+    let refused = planned.len() - doing;
+    ensure!(doing > 0, "none of these can be replayed: see what they say with --dry-run");
     what.asking.confirm(&format!("Replay {doing} cases, at most {} a second?", what.rate))?;
     let reason = if what.reason.is_empty() { "replayed" } else { what.reason.as_str() };
     let by = by(&what.target, reason).await?;
     let pace = Pace { between: Duration::from_secs_f64(1.0 / what.rate), watch: Duration::from_secs(what.watch) };
     let total = planned.len();
     let report = run_replay(&aws, planned, &by, pace, |so_far| {
-        eprintln!("{} of {total} taken, {} sent, {} failed", so_far.cases.len(), so_far.sent, so_far.failed);
+        eprintln!(
+            "{} of {total} taken, {} sent, {} failed, {} not known yet",
+            so_far.cases.len(),
+            so_far.sent,
+            so_far.failed,
+            so_far.unknown
+        );
     })
     .await;
     if json {
@@ -242,11 +253,43 @@ async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
     } else {
         show::report(&report)?
     }
-    if report.stopped {
+    how_it_ended(&report, refused)
+}
+
+/// An error where it did not come to its end; `refused` are those that nothing was to be done for.
+fn how_it_ended(report: &Report, refused: usize) -> anyhow::Result<()> {
+    if report.stopped == Some(Stopped::Failed) {
         bail!("stopped: {} of {} failed. See what they say: `orderflow case list`", report.failed, report.sent);
     }
+    if report.unknown > 0 {
+        let held = report.cases.iter().filter(|(_, became)| *became == Outcome::Held).count();
+        return Err(NotKnownYet { unknown: report.unknown, held }.into());
+    }
+    let left = report.cases.iter().filter(|(_, became)| matches!(became, Outcome::Refused(_))).count();
+    ensure!(left <= refused, "{} were left, which is not as planned: see what they say above", left - refused);
     Ok(())
 }
+
+/// Some that were sent are not done yet, and nothing failed: not an end, and no failure.
+#[derive(Debug)]
+pub(crate) struct NotKnownYet {
+    unknown: usize,
+    held: usize,
+}
+
+impl std::fmt::Display for NotKnownYet {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { unknown, held } = self;
+        write!(
+            to,
+            "{unknown} not known yet, {held} not begun: what was sent is neither done nor has it failed. Run it again later \
+             for the rest; `orderflow breaker list`, `orderflow queue list` and `orderflow trace <order>` show what it waits \
+             for"
+        )
+    }
+}
+
+impl std::error::Error for NotKnownYet {}
 
 async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
     let aws = what.target.aws().await?;
@@ -286,4 +329,34 @@ async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
     }
     ensure!(left == 0, "{left} of {} cases are not closed", cases.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use triage_dead_letters::replay::Fate;
+
+    use super::*;
+
+    #[test]
+    fn a_replay_of_which_too_little_is_known_ends_neither_well_nor_in_failure() {
+        let code = |report: &Report| how_it_ended(report, 0).map_or_else(|error| crate::cli::exit_code(&error), |()| 0);
+        let of = |became: &[Outcome]| became.iter().map(|became| ("case".to_owned(), became.clone())).collect();
+        let done = Report { sent: 1, cases: of(&[Outcome::Sent(Fate::Done)]), ..Report::default() };
+        assert_eq!(code(&done), 0);
+        let unknown = Report {
+            sent: 1,
+            unknown: 1,
+            stopped: Some(Stopped::NotKnownYet),
+            cases: of(&[Outcome::Sent(Fate::NotKnownYet), Outcome::Held]),
+            ..Report::default()
+        };
+        assert_eq!(code(&unknown), crate::cli::NOT_KNOWN_YET);
+        let why = how_it_ended(&unknown, 0).unwrap_err().to_string();
+        assert!(why.starts_with("1 not known yet, 1 not begun") && why.contains("Run it again later"), "{why}");
+        let failed = Report { failed: 1, stopped: Some(Stopped::Failed), ..unknown };
+        assert_eq!(code(&failed), 1);
+        let meanwhile = Report { cases: of(&[Outcome::Refused("a breaker opened".to_owned())]), ..Report::default() };
+        assert_eq!(code(&meanwhile), 1);
+        assert!(how_it_ended(&meanwhile, 1).is_ok(), "it was refused by the plan");
+    }
 }

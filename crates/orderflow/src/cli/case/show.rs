@@ -179,6 +179,7 @@ fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Sent(Fate::Done) => "sent, and its order moved on".to_owned(),
         Outcome::Sent(Fate::NotSeenAgain) => "sent, and not seen again so far".to_owned(),
+        Outcome::Sent(Fate::NotKnownYet) => "sent, and not known yet: its order has not moved".to_owned(),
         Outcome::Sent(Fate::FailedAgain) => "sent, and failed again".to_owned(),
         Outcome::NothingOwed => "closed: nothing was owed".to_owned(),
         Outcome::Changed => "left alone: it changed meanwhile".to_owned(),
@@ -195,7 +196,7 @@ pub(super) fn report(report: &Report) -> io::Result<()> {
         rows.add_row([case_id.clone(), outcome(became)]);
     }
     writeln!(out(), "{rows}")?;
-    writeln!(out(), "{} sent, {} failed", report.sent, report.failed)
+    writeln!(out(), "{} sent, {} failed, {} not known yet", report.sent, report.failed, report.unknown)
 }
 
 #[cfg(test)]
