@@ -289,6 +289,9 @@ pub struct Parked {
     pub reason: String,
     /// When, UTC milliseconds.
     pub at_ms: u64,
+    /// An operator has given the order up: it stays parked for good, unless somebody reopens it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abandoned: bool,
 }
 
 /// What acceptance knows of an order.

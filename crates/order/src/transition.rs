@@ -70,6 +70,8 @@ pub enum Outcome {
     Parked(Parked),
     /// An operator lets it go on.
     Resumed,
+    /// An operator gives it up where the table has nothing left to undo it by: whatever it still owes is settled by hand.
+    Abandoned,
 }
 
 /// What an outcome made of an order.
@@ -258,7 +260,16 @@ pub fn transition(order: &Order, outcome: &Outcome, at_ms: u64) -> Result<Next, 
         (Outcome::Resumed, state) if order.parked.is_some() => {
             change.event(state, EventKind::Resumed, |row| row.parked = None)
         }
-        (Outcome::Parked(_) | Outcome::Resumed, _) => Ok(Next::Absorbed),
+        // A version of its own, so that a refund that is asked for at the same moment cannot slip in behind it. It is told as
+        // the parking that it is: programs of before know that event.
+        (Outcome::Abandoned, Shipped | Releasing | Voiding | Refunding)
+            if order.parked.as_ref().is_some_and(|parked| !parked.abandoned) =>
+        {
+            change.event(order.state, EventKind::Parked, |row| {
+                row.parked.iter_mut().for_each(|parked| parked.abandoned = true);
+            })
+        }
+        (Outcome::Parked(_) | Outcome::Resumed | Outcome::Abandoned, _) => Ok(Next::Absorbed),
     }
 }
 
@@ -288,6 +299,9 @@ pub enum RefundRefusal {
     /// Zero.
     #[error("a refund is of at least one minor unit")]
     Zero,
+    /// It was given up: nothing that it owes is paid any more by itself.
+    #[error("the order was given up, and its money is settled by hand")]
+    Abandoned,
     /// The list is full.
     #[error("an order takes at most {MAX_REFUNDS} refunds")]
     TooMany,
@@ -322,6 +336,8 @@ impl Order {
         let refundable_minor = self.refundable_minor();
         if self.state != State::Shipped {
             Err(RefundRefusal::NotShipped)
+        } else if self.parked.as_ref().is_some_and(|parked| parked.abandoned) {
+            Err(RefundRefusal::Abandoned)
         } else if self.refunds.len() >= MAX_REFUNDS {
             Err(RefundRefusal::TooMany)
         } else if amount_minor > refundable_minor || refundable_minor == 0 {

@@ -103,6 +103,8 @@ codes! {
     OrderRejected = "order_rejected", CONFLICT, "The order was rejected";
     /// Only what shipped is refunded.
     OrderNotShipped = "order_not_shipped", CONFLICT, "The order is not shipped";
+    /// An operator has given it up.
+    OrderAbandoned = "order_abandoned", CONFLICT, "The order was given up";
     /// 20 refunds were asked for.
     RefundLimitReached = "refund_limit_reached", CONFLICT, "The order takes no more refunds";
     /// Over 64 KiB.

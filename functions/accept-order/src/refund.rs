@@ -16,7 +16,7 @@ use crate::{Ports, RACES, Request, busy, headers, json};
 /// Asks for money of a shipped order back: puts a refund on the row, which then owes it.
 ///
 /// Idempotency: a repeat (Idempotency-Key and body) answers with the refund that is there; with another body it is 422.
-/// Errors: 409 before the order is shipped or after 20 refunds, 422 over what is left of the capture.
+/// Errors: 409 before the order is shipped, once it was given up, or after 20 refunds; 422 over what is left of the capture.
 pub async fn refund(
     ports: &impl Ports,
     caller: &Caller,
@@ -85,6 +85,10 @@ fn refused(refusal: RefundRefusal) -> Problem {
         RefundRefusal::NotShipped => {
             Problem::new(Code::OrderNotShipped, "Only what shipped is refunded: cancel it instead.")
         }
+        RefundRefusal::Abandoned => Problem::new(
+            Code::OrderAbandoned,
+            "It was given up: its money is settled by hand. Nothing was done: ask whoever runs the shop.",
+        ),
         RefundRefusal::TooMany => {
             Problem::new(Code::RefundLimitReached, format!("An order takes at most {MAX_REFUNDS} refunds."))
         }

@@ -45,6 +45,7 @@ struct ParkedView<'a> {
     case_id: &'a str,
     reason: &'a str,
     at: String,
+    abandoned: bool,
 }
 
 /// One refund of an order.
@@ -115,6 +116,7 @@ impl<'a> From<&'a Order> for OrderView<'a> {
                 case_id: parked.case_id.as_str(),
                 reason: &parked.reason,
                 at: rfc3339(parked.at_ms),
+                abandoned: parked.abandoned,
             }),
             shipment: order.shipment.as_ref(),
             refunds: refunds.collect(),

@@ -2,7 +2,7 @@
 //! record.
 
 use lambda_queue::{Clock, Failure, Ids};
-use order::{Next, Order, OrderId, Outcome, State, transition};
+use order::{CaseId, Next, Order, OrderId, Outcome, State, transition};
 use ports::{
     Audit, CaseKind, CaseStatus, Commit, DecideCases, Decided, LoadOrder, ReadBreakers, ReadCases, SendCommands,
     StoredCase, owed,
@@ -112,7 +112,7 @@ pub enum Closed {
 /// - before the order's end (accepted to paid) its cancel is asked for, and it is let go: by the table the steps settle what
 ///   was begun and undo it;
 /// - where it is being undone already, or a refund is owed, there is nothing left to give up: somebody has settled it by
-///   hand. The row stays parked, and the case is abandoned.
+///   hand. The row stays parked and says that it is given up, and the case is abandoned.
 ///
 /// Repeating it changes nothing.
 pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: bool) -> Result<Closed, Failure> {
@@ -139,13 +139,32 @@ pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: b
             }
         }
         State::Shipped | State::Releasing | State::Voiding | State::Refunding => {
-            let detail = format!("order {} stays parked while {}", order.order_id, order.state);
-            let audit = by.audit(ports, "abandon", case.case.case_id.as_str(), detail);
-            decided(ports, case, CaseStatus::Abandoned, &audit, Closed::LeftParked).await
+            give_up(ports, *order, &case.case.case_id, by).await
         }
         // The end of an order takes it out of the car park.
         State::Rejected | State::Cancelled => Ok(Closed::Changed),
     }
+}
+
+/// Leaves an order parked for good: its row, which takes no refund from then on, its case and the audit record in one
+/// transaction.
+async fn give_up(ports: &impl Operator, order: Order, case_id: &CaseId, by: &By) -> Result<Closed, Failure> {
+    let mut before = order;
+    for _ in 0..RACES {
+        if before.parked.as_ref().is_none_or(|parked| parked.case_id != *case_id) {
+            return Ok(Closed::Changed);
+        }
+        let Next::Changed(after) = transition(&before, &Outcome::Abandoned, ports.now_ms()).map_err(ports::bug)? else {
+            return Ok(Closed::Changed);
+        };
+        let detail = format!("order {} stays parked while {}", before.order_id, before.state);
+        let audit = by.audit(ports, "abandon", case_id.as_str(), detail);
+        match ports.commit_decision(&before, &after, Some((case_id, CaseStatus::Abandoned)), &audit).await? {
+            Commit::Done => return Ok(Closed::LeftParked),
+            Commit::Lost(row) => before = *row,
+        }
+    }
+    Err(Failure::again("the row changed under every try"))
 }
 
 async fn decided(

@@ -233,7 +233,8 @@ pub(super) fn index_of(evidence: &Evidence, order: usize, effect: Effect) -> usi
 }
 
 pub(super) fn parked() -> Parked {
-    Parked { case_id: "case-1".parse().unwrap(), reason: "somebody has to look".to_owned(), at_ms: 3_000 }
+    let (case_id, reason) = ("case-1".parse().unwrap(), "somebody has to look".to_owned());
+    Parked { case_id, reason, at_ms: 3_000, abandoned: false }
 }
 
 pub(super) fn case(status: &str) -> CaseRow {

@@ -12,6 +12,8 @@ pub struct Way {
     pub cancel_requested: bool,
     /// Whether it waits for an operator.
     pub parked: bool,
+    /// Whether an operator has given it up: told as a parking of what is parked.
+    pub given_up: bool,
     /// Whether the money was captured on the way, as far as the events tell.
     pub paid: bool,
     /// Refunds asked for, less refunds done.
@@ -72,7 +74,14 @@ fn leads(from: State, to: State, cancel: bool) -> bool {
 impl Way {
     /// A new order's.
     pub fn begin() -> Self {
-        Self { state: State::Accepted, cancel_requested: false, parked: false, paid: false, refunds_open: 0 }
+        Self {
+            state: State::Accepted,
+            cancel_requested: false,
+            parked: false,
+            given_up: false,
+            paid: false,
+            refunds_open: 0,
+        }
     }
 
     /// Takes the next event, or says why it cannot follow.
@@ -103,6 +112,7 @@ impl Way {
                 self.state = to;
                 // What was under way when it was parked is a fact all the same, and may end it.
                 self.parked &= !matches!(to, State::Rejected | State::Cancelled);
+                self.given_up &= self.parked;
             }
             (EventKind::CancelRequested, None) => {
                 let open = matches!(
@@ -114,9 +124,19 @@ impl Way {
                 }
                 self.cancel_requested = true;
             }
-            (EventKind::RefundRequested, None) if self.state == State::Shipped => self.refunds_open += 1,
+            (EventKind::RefundRequested, None) if self.state == State::Shipped && !self.given_up => {
+                self.refunds_open += 1;
+            }
             (EventKind::Refunded, None) if self.state == State::Shipped && self.refunds_open > 0 => {
                 self.refunds_open -= 1;
+            }
+            (EventKind::Parked, None) if self.parked => {
+                let undoing =
+                    matches!(self.state, State::Shipped | State::Releasing | State::Voiding | State::Refunding);
+                if !undoing || self.given_up {
+                    return refuse(self);
+                }
+                self.given_up = true;
             }
             (EventKind::Parked, None) => {
                 let owes = match self.state {
@@ -131,12 +151,12 @@ impl Way {
                     | State::Voiding
                     | State::Refunding => true,
                 };
-                if !owes || self.parked {
+                if !owes {
                     return refuse(self);
                 }
                 self.parked = true;
             }
-            (EventKind::Resumed, None) if self.parked => self.parked = false,
+            (EventKind::Resumed, None) if self.parked => (self.parked, self.given_up) = (false, false),
             (_, None) => return refuse(self),
         }
         Ok(())
@@ -172,6 +192,19 @@ mod tests {
             &[Validated, Authorized, Reserved, Paid, CancelRequested, CancelRefused, RefundRequested, Parked, Resumed],
             &[Validated, Parked, CancelRequested, Resumed, Cancelled],
             &[Validated, Parked, Authorized, Resumed, Voiding, Parked, Rejected],
+            &[Validated, Authorized, Voiding, Parked, Parked, Resumed, Parked, Parked, Rejected],
+            &[
+                Validated,
+                Authorized,
+                Reserved,
+                Paid,
+                Shipped,
+                RefundRequested,
+                Parked,
+                Parked,
+                Resumed,
+                RefundRequested,
+            ],
         ] {
             walk(events).unwrap();
         }
@@ -196,6 +229,8 @@ mod tests {
             &[Validated, Authorized, Reserved, Paid, Shipped, CancelRequested],
             &[Resumed],
             &[Parked, Parked],
+            &[Validated, Authorized, Voiding, Parked, Parked, Parked],
+            &[Validated, Authorized, Reserved, Paid, Shipped, RefundRequested, Parked, Parked, RefundRequested],
         ] {
             assert!(walk(events).is_err(), "{events:?}");
         }

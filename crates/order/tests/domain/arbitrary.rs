@@ -51,7 +51,12 @@ fn sent() -> impl Strategy<Value = Shipment> {
 }
 
 fn waits() -> impl Strategy<Value = Parked> {
-    (text(), any::<u64>()).prop_map(|(reason, at_ms)| Parked { case_id: "case-9".parse().unwrap(), reason, at_ms })
+    (text(), any::<u64>(), any::<bool>()).prop_map(|(reason, at_ms, abandoned)| Parked {
+        case_id: "case-9".parse().unwrap(),
+        reason,
+        at_ms,
+        abandoned,
+    })
 }
 
 fn refund() -> impl Strategy<Value = Refund> {
@@ -136,5 +141,6 @@ pub fn outcome() -> impl Strategy<Value = Outcome> {
         (any::<u64>(), "[a-z]{1,3}").prop_map(|(amount_minor, key)| refund_requested(amount_minor, &key)),
         Just(parked()),
         Just(Outcome::Resumed),
+        Just(Outcome::Abandoned),
     ]
 }

@@ -80,11 +80,11 @@ pub fn refund_requested(amount_minor: u64, key: &str) -> Outcome {
 
 pub fn parked() -> Outcome {
     let case_id: CaseId = "case-1".parse().unwrap();
-    Outcome::Parked(Parked { case_id, reason: "twelve attempts".into(), at_ms: CREATED_AT })
+    Outcome::Parked(Parked { case_id, reason: "twelve attempts".into(), at_ms: CREATED_AT, abandoned: false })
 }
 
 /// The names of all outcomes, in the order of the columns of the table test.
-pub const OUTCOMES: [&str; 18] = [
+pub const OUTCOMES: [&str; 19] = [
     "valid",
     "invalid",
     "authorized",
@@ -103,6 +103,7 @@ pub const OUTCOMES: [&str; 18] = [
     "refund_requested",
     "parked",
     "resumed",
+    "abandoned",
 ];
 
 /// The name of an outcome. No wildcard: a new variant has to be named here, and then pinned in the table.
@@ -126,6 +127,7 @@ pub fn name(outcome: &Outcome) -> &'static str {
         Outcome::RefundRequested { .. } => "refund_requested",
         Outcome::Parked(_) => "parked",
         Outcome::Resumed => "resumed",
+        Outcome::Abandoned => "abandoned",
     }
 }
 
@@ -150,6 +152,7 @@ pub fn outcome(name: &str) -> Outcome {
         "refund_requested" => refund_requested(1_000, "refund 1"),
         "parked" => parked(),
         "resumed" => Outcome::Resumed,
+        "abandoned" => Outcome::Abandoned,
         other => panic!("{other} is no outcome"),
     }
 }

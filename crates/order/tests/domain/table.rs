@@ -154,6 +154,15 @@ fn every_row_of_the_designed_table_leads_where_it_says() {
         Row("valid parked", "resumed", Validated, Some(AuthorizePayment), EventKind::Resumed),
         Row("valid authorized out_of_stock", "parked", Voiding, None, EventKind::Parked),
         Row("valid authorized out_of_stock parked", "resumed", Voiding, Some(VoidPayment), EventKind::Resumed),
+        // Given up, it stays parked, until somebody reopens it.
+        Row("valid authorized out_of_stock parked", "abandoned", Voiding, None, EventKind::Parked),
+        Row(
+            "valid authorized out_of_stock parked abandoned",
+            "resumed",
+            Voiding,
+            Some(VoidPayment),
+            EventKind::Resumed,
+        ),
     ];
     for Row(before, happens, state, owed, event) in rows {
         let row = story(before);
@@ -174,46 +183,50 @@ fn every_row_of_the_designed_table_leads_where_it_says() {
 /// `.` absorbed · `!` a bug · `+` a new version of the same state · else the three letters of the next state.
 #[rustfmt::skip]
 const MATRIX: &str = "
-Acc |                                                                                  | Val Rej !   !   .   .   !   !   !   !   .   !   !   !   +   .   +   .
-Acc | parked                                                                           | Val Rej !   !   .   .   !   !   !   !   .   !   !   !   +   .   .   +
-Acc | cancel_requested                                                                 | Can Rej !   !   .   .   !   !   !   !   .   !   !   Can .   .   +   .
-Val | valid                                                                            | .   .   Aut Rej .   .   !   !   !   !   .   !   !   !   +   .   +   .
-Val | valid parked                                                                     | .   .   Aut Rej .   .   !   !   !   !   .   !   !   !   +   .   .   +
-Val | valid cancel_requested                                                           | .   .   Voi Rej .   .   !   !   !   !   .   !   !   Can .   .   +   .
-Aut | valid authorized                                                                 | .   .   .   !   Res Voi !   !   !   !   .   !   !   !   +   .   +   .
-Aut | valid authorized parked                                                          | .   .   .   !   Res Voi !   !   !   !   .   !   !   !   +   .   .   +
-Aut | valid authorized cancel_requested                                                | .   .   .   !   Res Voi !   !   !   !   .   !   !   Voi .   .   +   .
-Res | valid authorized reserved                                                        | .   .   .   !   .   .   Pai Rel !   !   .   !   !   !   +   .   +   .
-Res | valid authorized reserved parked                                                 | .   .   .   !   .   .   Pai Rel !   !   .   !   !   !   +   .   .   +
-Res | valid authorized reserved cancel_requested                                       | .   .   .   !   .   .   Rel Rel !   !   .   !   !   Rel .   .   +   .
-Res | valid authorized cancel_requested reserved                                       | .   .   .   !   .   .   Rel Rel !   !   .   !   !   Rel .   .   +   .
-Pai | valid authorized reserved captured                                               | .   .   .   !   .   .   .   !   Shp Rel .   !   !   !   +   .   +   .
-Pai | valid authorized reserved captured parked                                        | .   .   .   !   .   .   .   !   Shp Rel .   !   !   !   +   .   .   +
-Pai | valid authorized reserved captured cancel_requested                              | .   .   .   !   .   .   .   !   Shp Rel .   !   !   Rel .   .   +   .
-Shp | valid authorized reserved captured shipment_created                              | .   .   .   !   .   .   .   !   .   !   .   !   !   !   .   +   .   .
-Shp | valid authorized reserved captured cancel_requested shipment_created             | .   .   .   !   .   .   .   !   .   !   .   !   !   .   .   +   .   .
-Shp | valid authorized reserved captured shipment_created refund_requested             | .   .   .   !   .   .   .   !   .   !   .   !   +   !   .   .   +   .
-Shp | valid authorized reserved captured shipment_created refund_requested parked      | .   .   .   !   .   .   .   !   .   !   .   !   +   !   .   .   .   +
-Shp | valid authorized reserved captured shipment_created refund_requested refunded    | .   .   .   !   .   .   .   !   .   !   .   !   .   !   .   .   .   .
-Rel | valid authorized reserved capture_refused                                        | .   .   .   !   .   .   !   .   !   !   Voi !   !   !   .   .   +   .
-Rel | valid authorized reserved capture_refused parked                                 | .   .   .   !   .   .   !   .   !   !   Voi !   !   !   .   .   .   +
-Rel | valid authorized reserved cancel_requested skipped                               | .   .   .   !   .   .   !   .   !   !   Voi !   !   .   .   .   +   .
-Rel | valid authorized reserved captured undeliverable                                 | .   .   .   !   .   .   .   !   !   .   Ref !   !   !   .   .   +   .
-Rel | valid authorized reserved cancel_requested captured                              | .   .   .   !   .   .   .   !   !   .   Ref !   !   .   .   .   +   .
-Voi | valid authorized out_of_stock                                                    | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   +   .
-Voi | valid authorized out_of_stock parked                                             | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   .   +
-Voi | valid authorized reserved capture_refused released                               | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   +   .
-Voi | valid cancel_requested authorized                                                | .   .   .   !   .   .   !   .   !   !   .   Can !   .   .   .   +   .
-Ref | valid authorized reserved captured undeliverable released                        | .   .   .   !   .   .   .   !   !   .   .   !   Can !   .   .   +   .
-Ref | valid authorized reserved captured undeliverable released parked                 | .   .   .   !   .   .   .   !   !   .   .   !   Can !   .   .   .   +
-Ref | valid authorized reserved captured cancel_requested skipped released             | .   .   .   !   .   .   .   !   !   .   .   !   Can .   .   .   +   .
-Rej | invalid                                                                          | .   .   !   .   .   .   !   !   !   !   .   !   !   !   .   .   .   .
-Rej | valid declined                                                                   | .   .   !   .   .   .   !   !   !   !   .   !   !   !   .   .   .   .
-Rej | valid authorized out_of_stock voided                                             | .   .   .   !   .   .   !   .   !   !   .   .   !   !   .   .   .   .
-Can | cancel_requested skipped                                                         | .   .   !   .   .   .   !   !   !   !   .   !   !   .   .   .   .   .
-Can | valid cancel_requested skipped                                                   | .   .   !   .   .   .   !   !   !   !   .   !   !   .   .   .   .   .
-Can | valid cancel_requested authorized voided                                         | .   .   .   !   .   .   !   .   !   !   .   .   !   .   .   .   .   .
-Can | valid authorized reserved captured undeliverable released refunded               | .   .   .   !   .   .   .   !   !   .   .   !   .   !   .   .   .   .
+Acc |                                                                                       | Val Rej !   !   .   .   !   !   !   !   .   !   !   !   +   .   +   .   .
+Acc | parked                                                                                | Val Rej !   !   .   .   !   !   !   !   .   !   !   !   +   .   .   +   .
+Acc | cancel_requested                                                                      | Can Rej !   !   .   .   !   !   !   !   .   !   !   Can .   .   +   .   .
+Val | valid                                                                                 | .   .   Aut Rej .   .   !   !   !   !   .   !   !   !   +   .   +   .   .
+Val | valid parked                                                                          | .   .   Aut Rej .   .   !   !   !   !   .   !   !   !   +   .   .   +   .
+Val | valid cancel_requested                                                                | .   .   Voi Rej .   .   !   !   !   !   .   !   !   Can .   .   +   .   .
+Aut | valid authorized                                                                      | .   .   .   !   Res Voi !   !   !   !   .   !   !   !   +   .   +   .   .
+Aut | valid authorized parked                                                               | .   .   .   !   Res Voi !   !   !   !   .   !   !   !   +   .   .   +   .
+Aut | valid authorized cancel_requested                                                     | .   .   .   !   Res Voi !   !   !   !   .   !   !   Voi .   .   +   .   .
+Res | valid authorized reserved                                                             | .   .   .   !   .   .   Pai Rel !   !   .   !   !   !   +   .   +   .   .
+Res | valid authorized reserved parked                                                      | .   .   .   !   .   .   Pai Rel !   !   .   !   !   !   +   .   .   +   .
+Res | valid authorized reserved cancel_requested                                            | .   .   .   !   .   .   Rel Rel !   !   .   !   !   Rel .   .   +   .   .
+Res | valid authorized cancel_requested reserved                                            | .   .   .   !   .   .   Rel Rel !   !   .   !   !   Rel .   .   +   .   .
+Pai | valid authorized reserved captured                                                    | .   .   .   !   .   .   .   !   Shp Rel .   !   !   !   +   .   +   .   .
+Pai | valid authorized reserved captured parked                                             | .   .   .   !   .   .   .   !   Shp Rel .   !   !   !   +   .   .   +   .
+Pai | valid authorized reserved captured cancel_requested                                   | .   .   .   !   .   .   .   !   Shp Rel .   !   !   Rel .   .   +   .   .
+Shp | valid authorized reserved captured shipment_created                                   | .   .   .   !   .   .   .   !   .   !   .   !   !   !   .   +   .   .   .
+Shp | valid authorized reserved captured cancel_requested shipment_created                  | .   .   .   !   .   .   .   !   .   !   .   !   !   .   .   +   .   .   .
+Shp | valid authorized reserved captured shipment_created refund_requested                  | .   .   .   !   .   .   .   !   .   !   .   !   +   !   .   .   +   .   .
+Shp | valid authorized reserved captured shipment_created refund_requested parked           | .   .   .   !   .   .   .   !   .   !   .   !   +   !   .   .   .   +   +
+Shp | valid authorized reserved captured shipment_created refund_requested parked abandoned | .   .   .   !   .   .   .   !   .   !   .   !   +   !   .   .   .   +   .
+Shp | valid authorized reserved captured shipment_created refund_requested refunded         | .   .   .   !   .   .   .   !   .   !   .   !   .   !   .   .   .   .   .
+Rel | valid authorized reserved capture_refused                                             | .   .   .   !   .   .   !   .   !   !   Voi !   !   !   .   .   +   .   .
+Rel | valid authorized reserved capture_refused parked                                      | .   .   .   !   .   .   !   .   !   !   Voi !   !   !   .   .   .   +   +
+Rel | valid authorized reserved capture_refused parked abandoned                            | .   .   .   !   .   .   !   .   !   !   Voi !   !   !   .   .   .   +   .
+Rel | valid authorized reserved cancel_requested skipped                                    | .   .   .   !   .   .   !   .   !   !   Voi !   !   .   .   .   +   .   .
+Rel | valid authorized reserved captured undeliverable                                      | .   .   .   !   .   .   .   !   !   .   Ref !   !   !   .   .   +   .   .
+Rel | valid authorized reserved cancel_requested captured                                   | .   .   .   !   .   .   .   !   !   .   Ref !   !   .   .   .   +   .   .
+Voi | valid authorized out_of_stock                                                         | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   +   .   .
+Voi | valid authorized out_of_stock parked                                                  | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   .   +   +
+Voi | valid authorized out_of_stock parked abandoned                                        | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   .   +   .
+Voi | valid authorized reserved capture_refused released                                    | .   .   .   !   .   .   !   .   !   !   .   Rej !   !   .   .   +   .   .
+Voi | valid cancel_requested authorized                                                     | .   .   .   !   .   .   !   .   !   !   .   Can !   .   .   .   +   .   .
+Ref | valid authorized reserved captured undeliverable released                             | .   .   .   !   .   .   .   !   !   .   .   !   Can !   .   .   +   .   .
+Ref | valid authorized reserved captured undeliverable released parked                      | .   .   .   !   .   .   .   !   !   .   .   !   Can !   .   .   .   +   +
+Ref | valid authorized reserved captured undeliverable released parked abandoned            | .   .   .   !   .   .   .   !   !   .   .   !   Can !   .   .   .   +   .
+Ref | valid authorized reserved captured cancel_requested skipped released                  | .   .   .   !   .   .   .   !   !   .   .   !   Can .   .   .   +   .   .
+Rej | invalid                                                                               | .   .   !   .   .   .   !   !   !   !   .   !   !   !   .   .   .   .   .
+Rej | valid declined                                                                        | .   .   !   .   .   .   !   !   !   !   .   !   !   !   .   .   .   .   .
+Rej | valid authorized out_of_stock voided                                                  | .   .   .   !   .   .   !   .   !   !   .   .   !   !   .   .   .   .   .
+Can | cancel_requested skipped                                                              | .   .   !   .   .   .   !   !   !   !   .   !   !   .   .   .   .   .   .
+Can | valid cancel_requested skipped                                                        | .   .   !   .   .   .   !   !   !   !   .   !   !   .   .   .   .   .   .
+Can | valid cancel_requested authorized voided                                              | .   .   .   !   .   .   !   .   !   !   .   .   !   .   .   .   .   .   .
+Can | valid authorized reserved captured undeliverable released refunded                    | .   .   .   !   .   .   .   !   !   .   .   !   .   !   .   .   .   .   .
 ";
 
 fn code(state: State) -> &'static str {
@@ -296,7 +309,7 @@ fn a_parked_order_owes_nothing_and_takes_facts_as_before() {
         assert_eq!((waiting.next_command(), waiting.due_at), (None, None), "{}", row.state);
         assert_eq!(cell(&waiting, &outcome("parked")), ".", "{} parks once", row.state);
         assert_eq!(cell(&waiting, &outcome("resumed")), "+", "{}", row.state);
-        for column in OUTCOMES.into_iter().filter(|column| !matches!(*column, "parked" | "resumed")) {
+        for column in OUTCOMES.into_iter().filter(|column| !matches!(*column, "parked" | "resumed" | "abandoned")) {
             assert_eq!(cell(&waiting, &outcome(column)), cell(&row, &outcome(column)), "{} {column}", row.state);
             if let Ok(Next::Changed(next)) = transition(&waiting, &outcome(column), CREATED_AT) {
                 assert_eq!(next.next_command(), None, "{} {column}", row.state);
@@ -305,6 +318,32 @@ fn a_parked_order_owes_nothing_and_takes_facts_as_before() {
         let resumed = changed(&waiting, &outcome("resumed"), 61);
         assert_eq!(resumed.next_command(), row.next_command(), "{}", row.state);
     }
+}
+
+#[test]
+fn an_order_is_given_up_only_where_the_table_has_nothing_left_to_undo_it_by() {
+    for row in stories().filter(|row| row.next_command().is_some()) {
+        let waiting = changed(&row, &outcome("parked"), 60);
+        let undone_by_the_table =
+            matches!(row.state, State::Accepted | State::Validated | State::Authorized | State::Reserved | State::Paid);
+        assert_eq!(cell(&waiting, &Outcome::Abandoned), if undone_by_the_table { "." } else { "+" }, "{}", row.state);
+        assert_eq!(cell(&row, &Outcome::Abandoned), ".", "{} is not parked", row.state);
+    }
+}
+
+#[test]
+fn an_order_that_was_given_up_takes_no_refund_until_it_is_reopened() {
+    let row = changed(&story(SHIPPED), &refund_requested(500, "one"), 10);
+    let parked = changed(&row, &outcome("parked"), 11);
+    assert_eq!(cell(&parked, &refund_requested(1_000, "two")), "+", "parked, it may still be paid");
+    let abandoned = changed(&parked, &Outcome::Abandoned, 12);
+    assert_eq!(abandoned.refund_allowed(1_000), Err(order::RefundRefusal::Abandoned));
+    assert_eq!(cell(&abandoned, &refund_requested(1_000, "two")), ".");
+    assert_eq!(cell(&abandoned, &refunded(0)), "+", "what was under way is a fact all the same");
+    let reopened = changed(&abandoned, &Outcome::Resumed, 13);
+    assert_eq!(cell(&reopened, &refund_requested(1_000, "two")), "+");
+    let again = changed(&reopened, &outcome("parked"), 14);
+    assert_eq!(again.parked.map(|parked| parked.abandoned), Some(false), "parked anew, it is not given up");
 }
 
 #[test]

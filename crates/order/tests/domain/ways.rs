@@ -29,6 +29,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Cancel),
         2 => (0_u64..4_000, 0_u8..6).prop_map(|(amount_minor, key)| Move::Refund(amount_minor, key)),
         2 => Just(Move::Resume),
+        1 => Just(Move::Abandon),
         1 => Just(Move::Expire),
         4 => any::<usize>().prop_map(Move::Repeat),
     ];
@@ -99,6 +100,7 @@ fn the_random_world_goes_every_way_of_the_table() {
         (State::Shipped, "refunded", State::Shipped),
         (State::Voiding, "parked", State::Voiding),
         (State::Refunding, "parked", State::Refunding),
+        (State::Voiding, "abandoned", State::Voiding),
     ]
     .into_iter()
     .filter(|change| !seen.contains(change))
@@ -180,8 +182,9 @@ fn key(row: &Order) -> String {
     let refunds: Vec<_> = row.refunds.iter().map(|refund| (refund.amount_minor, refund.status)).collect();
     let receipts = (row.payment.is_some(), row.capture.is_some(), row.shipment.is_some());
     let reason = row.reason.as_ref().map(|reason| reason.code);
+    let parked = row.parked.as_ref().map(|parked| parked.abandoned);
     let refused = row.timeline.iter().any(|entry| entry.event == order::EventKind::CancelRefused);
-    format!("{:?}", (row.state, row.cancel_requested, receipts, refunds, reason, row.parked.is_some(), refused))
+    format!("{:?}", (row.state, row.cancel_requested, receipts, refunds, reason, parked, refused))
 }
 
 /// Every row that any sequence of the outcomes of the matrix leads to, with at most two refunds.

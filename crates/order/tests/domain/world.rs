@@ -43,6 +43,8 @@ pub enum Move {
     Refund(u64, u8),
     /// An operator lets a parked order go on.
     Resume,
+    /// An operator gives a parked order up.
+    Abandon,
     /// The hold expires at the provider.
     Expire,
     /// A fact that the row has already is told again.
@@ -148,6 +150,9 @@ impl World {
             }
             Move::Resume => {
                 self.apply(&Outcome::Resumed)?;
+            }
+            Move::Abandon => {
+                self.apply(&Outcome::Abandoned)?;
             }
             Move::Expire if self.hold == Hold::Held => self.hold = Hold::Expired,
             Move::Expire => {}
@@ -379,7 +384,7 @@ impl World {
         judge_change(&before, &self.row, self.clock_ms)?;
         judge_receipts(&before, &self.row)?;
         self.seen.insert((before.state, name(outcome), self.row.state));
-        if !matches!(outcome, Outcome::Parked(_) | Outcome::Resumed) {
+        if !matches!(outcome, Outcome::Parked(_) | Outcome::Resumed | Outcome::Abandoned) {
             self.facts.push(outcome.clone());
         }
         self.sent.extend(self.row.next_command().map(|command| (command, self.row.version)));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lambda_queue::{Clock as _, Queue as _};
-use order::{Fingerprint, Next, OrderId, Outcome, RefundStatus, Step, transition};
-use ports::{CaseClass, Commit, CommitOrder as _, RefundView, command_message, park};
+use order::{Fingerprint, Next, OrderId, Outcome, RefundRefusal, RefundStatus, Step, transition};
+use ports::{CaseClass, CaseStatus, Commit, CommitOrder as _, RefundView, command_message, park};
+use triage_dead_letters::decide::{Closed, close};
 
 use crate::an_order_after;
 use crate::shop::{Giving, Shop};
@@ -117,6 +118,30 @@ async fn a_refund_that_was_refused_for_want_of_balance_goes_under_a_new_key_once
     assert_eq!(receipt(&shop, id).await, "re_2");
     assert_eq!(generations(&shop), ["0", "1"]);
     assert_eq!(shop.till.refunds.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_given_up_while_it_owes_a_refund_takes_no_other_one_and_pays_none() {
+    let shop = Shop::open().await;
+    let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
+    asked(&shop, 1).await;
+    let case = crate::dead_letters::cases(&shop, CaseStatus::Open).await.remove(0);
+    let by = crate::replays::by("paid back by bank transfer");
+    // Another refund is asked for while the operator decides: the one that comes first counts.
+    let read = shop.row(id).await;
+    assert_eq!(close(&*shop.platform, &case, &by, true).await.unwrap(), Closed::LeftParked);
+    let asked = Outcome::RefundRequested {
+        amount_minor: 1,
+        key_hash: Fingerprint::of(b"another key"),
+        fingerprint: Fingerprint::of(b"another request"),
+        reason: None,
+    };
+    let Next::Changed(after) = transition(&read, &asked, shop.platform.now_ms()).unwrap() else { panic!("absorbed") };
+    let Commit::Lost(row) = shop.platform.commit_order(&read, &after).await.unwrap() else { panic!("it slipped in") };
+    assert_eq!(row.refund_allowed(1), Err(RefundRefusal::Abandoned));
+    assert_eq!(transition(&row, &asked, 0), Ok(Next::Absorbed));
+    assert_eq!(row.next_command(), None);
+    assert_eq!(shop.till.refunds.lock().unwrap().len(), 0);
 }
 
 /// As the provider's own site makes it: it knows nothing of our ordinals.

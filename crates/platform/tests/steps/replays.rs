@@ -331,8 +331,18 @@ async fn an_order_that_is_being_undone_stays_parked_when_it_is_abandoned() {
     let (id, case) = parked(&shop, id).await;
     assert_eq!(close(&*shop.platform, &case, &by("voided by hand"), true).await.unwrap(), Closed::LeftParked);
     let row = shop.row(id).await;
-    assert_eq!((row.state, row.parked.is_some(), row.next_command()), (State::Voiding, true, None));
+    assert_eq!((row.state, row.next_command(), row.due_at), (State::Voiding, None, None));
+    assert!(row.parked.is_some_and(|parked| parked.abandoned && parked.case_id == case.case.case_id));
     assert_eq!(cases(&shop, CaseStatus::Abandoned).await.len(), 1);
+    let audits = shop.platform.audits_of(case.case.case_id.as_str()).await.unwrap();
+    assert_eq!((audits.len(), audits[0].action.as_str()), (1, "abandon"));
+    let now = cases(&shop, CaseStatus::Abandoned).await.remove(0);
+    assert_eq!(close(&*shop.platform, &now, &by("again"), true).await.unwrap(), Closed::Already);
+    // Reopened, it is given up no longer.
+    assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
+    assert_eq!(shop.row(id).await.parked, None);
+    assert_eq!(shop.invoke(Step::Payment).await, 1);
+    assert_eq!(shop.row(id).await.state, State::Cancelled);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use order::{Order, Outcome, Reason, ReasonCode};
 use ports::StoreError;
 use serde_json::{Value, json};
 
-use crate::support::{Ask, Faults, Reply, Scene, after, order_body, post_order, to_paid, token};
+use crate::support::{Ask, Faults, Reply, Scene, after, order_body, parked, post_order, to_paid, token};
 
 /// The document, and what of it has been seen.
 struct Contract {
@@ -236,6 +236,9 @@ async fn refund(contract: &mut Contract) {
     }
     let unshipped = scene.placed_again().await;
     contract.hold(REFUND, &scene.ask(good(REFUND, &unshipped)).await);
+    scene.world.put(after(&parked(&scene.world.row(order.order_id)), &[Outcome::Abandoned]));
+    contract.hold(REFUND, &scene.ask(good(REFUND, &order).key("given up")).await);
+    contract.hold(READ, &scene.ask(good(READ, &order)).await);
     scene.world.put(order.clone());
     scene.world.fail(Faults { commit: Some(StoreError::NotDone("throttled".into())), ..Faults::default() });
     contract.hold(REFUND, &scene.ask(good(REFUND, &order)).await);

@@ -44,7 +44,8 @@ async fn a_parked_order_shows_its_case() {
     let order = parked(&scene.placed().await);
     scene.world.put(order.clone());
     let reply = scene.ask(Ask::new("GET", &format!("/orders/{}", order.order_id))).await;
-    let case = json!({"case_id": "case-1", "reason": "12 attempts", "at": "2026-11-23T09:30:00.000Z"});
+    let at = "2026-11-23T09:30:00.000Z";
+    let case = json!({"case_id": "case-1", "reason": "12 attempts", "at": at, "abandoned": false});
     assert_eq!(reply.json["parked"], case);
 }
 

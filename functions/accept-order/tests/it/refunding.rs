@@ -3,7 +3,7 @@
 use order::{MAX_REFUNDS, Order, Outcome, RefundStatus};
 use serde_json::{Value, json};
 
-use crate::support::{Ask, Scene, after, to_paid, token};
+use crate::support::{Ask, Scene, after, parked, to_paid, token};
 
 fn refund(order: &Order, key: &str, body: &Value) -> Ask {
     Ask::new("POST", &format!("/orders/{}/refunds", order.order_id)).key(key).body(body.to_string())
@@ -98,6 +98,39 @@ async fn only_what_shipped_is_refunded() {
         scene.ask(refund(&order, "r-1", &json!({}))).await.is_problem(409, "order_not_shipped");
     }
     assert!(scene.world.take_sent().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_that_was_given_up_takes_no_refund_and_says_whose_matter_it_is() {
+    let scene = Scene::new();
+    let order = scene.shipped().await;
+    scene.ask(refund(&order, "r-1", &json!({"amount_minor": 300}))).await;
+    scene.world.put(parked(&scene.world.only_row()));
+    let waits = scene.ask(refund(&order, "r-2", &json!({"amount_minor": 200}))).await;
+    assert_eq!(
+        (waits.status.as_u16(), &waits.json["parked"]["abandoned"]),
+        (202, &json!(false)),
+        "a person will decide"
+    );
+
+    let given_up = after(&scene.world.only_row(), &[Outcome::Abandoned]);
+    scene.world.put(given_up.clone());
+    scene.world.take_sent();
+    for body in [json!({}), json!({"amount_minor": 1}), json!({"amount_minor": 99_999})] {
+        let reply = scene.ask(refund(&order, "r-3", &body)).await;
+        reply.is_problem(409, "order_abandoned");
+        assert!(reply.json["detail"].as_str().unwrap().contains("settled by hand"), "{}", reply.text);
+    }
+    assert_eq!(scene.world.only_row(), given_up);
+    // A repeat is answered with what it asked for, and shows how that stands.
+    let repeat = scene.ask(refund(&order, "r-2", &json!({"amount_minor": 200}))).await;
+    assert_eq!((repeat.status.as_u16(), &repeat.json["parked"]["abandoned"]), (202, &json!(true)));
+    assert!(scene.world.take_sent().is_empty());
+    // It is given up between the look and the write: the same.
+    scene.world.put(after(&given_up, &[Outcome::Resumed]));
+    let again = parked(&scene.world.only_row());
+    scene.world.before_commits.lock().unwrap().push_back(after(&again, &[Outcome::Abandoned]));
+    scene.ask(refund(&order, "r-3", &json!({"amount_minor": 1}))).await.is_problem(409, "order_abandoned");
 }
 
 #[tokio::test]

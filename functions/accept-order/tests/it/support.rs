@@ -472,5 +472,6 @@ pub fn to_shipped() -> Vec<Outcome> {
 
 pub fn parked(order: &Order) -> Order {
     let case_id: CaseId = "case-1".parse().unwrap();
-    after(order, &[Outcome::Parked(Parked { case_id, reason: "12 attempts".to_owned(), at_ms: START_MS })])
+    let parked = Parked { case_id, reason: "12 attempts".to_owned(), at_ms: START_MS, abandoned: false };
+    after(order, &[Outcome::Parked(parked)])
 }

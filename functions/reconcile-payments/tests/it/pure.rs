@@ -156,7 +156,8 @@ fn a_capture_that_was_given_back_is_even_only_where_the_order_is_over() {
 fn the_hold_that_a_parked_authorization_may_have_made_is_not_orphaned() {
     let story = Story::shipped("one");
     let held = another(&story, PaymentStatus::Held);
-    let parked = order::Parked { case_id: "c-1".parse().unwrap(), reason: "stuck".to_owned(), at_ms: 0 };
+    let parked =
+        order::Parked { case_id: "c-1".parse().unwrap(), reason: "stuck".to_owned(), at_ms: 0, abandoned: false };
     let row = |parked| Order { state: State::Validated, payment: None, capture: None, parked, ..story.row.clone() };
     assert_eq!(differences(&held, Some(&row(Some(parked)))), []);
     assert_eq!(differences(&held, Some(&row(None)))[0].kind, Kind::OrphanedHold);

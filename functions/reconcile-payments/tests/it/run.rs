@@ -119,7 +119,7 @@ async fn what_something_is_at_work_on_or_was_a_moment_ago_is_left_until_it_rests
     // Captured at the provider, and the row has not heard of it yet.
     let story = Story::shipped("one");
     let reserved = Order { state: State::Reserved, capture: None, shipment: None, ..story.row.clone() };
-    let parked = Parked { case_id: "c-1".parse().unwrap(), reason: "stuck".to_owned(), at_ms: 0 };
+    let parked = Parked { case_id: "c-1".parse().unwrap(), reason: "stuck".to_owned(), at_ms: 0, abandoned: false };
     let parked = Order { parked: Some(parked), ..reserved.clone() };
     let mut young = parked.clone();
     young.timeline.last_mut().unwrap().at_ms = NOW_MS - 14 * 60_000;

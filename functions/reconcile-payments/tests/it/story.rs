@@ -134,7 +134,8 @@ impl Story {
             }
             13..=18 => return self.change(&Outcome::CancelRequested),
             19..=22 if self.row.next_command().is_some() => {
-                let parked = Parked { case_id: "c-1".parse().unwrap(), reason: "stuck".to_owned(), at_ms: PLACED_MS };
+                let (case_id, reason) = ("c-1".parse().unwrap(), "stuck".to_owned());
+                let parked = Parked { case_id, reason, at_ms: PLACED_MS, abandoned: false };
                 return self.change(&Outcome::Parked(parked));
             }
             _ => {}
