@@ -39,8 +39,11 @@ impl<P: ProbeProviders> Providers for P {}
 
 /// Between two probes of one provider, over all runs, milliseconds.
 pub const PROBE_EVERY_MS: u64 = 10_000;
-/// After a breaker opened, before its first probe, milliseconds.
+/// After a breaker opened, before its first probe, milliseconds, at least. One that opens again within five minutes of having
+/// closed waits as its row says, up to [`LONGEST_FIRST_MS`].
 pub const FIRST_PROBE_MS: u64 = 5_000;
+/// The same at most, milliseconds.
+pub const LONGEST_FIRST_MS: u64 = 30_000;
 /// A probe that takes longer is a bad one, milliseconds.
 const SLOW_PROBE_MS: u64 = 4_000;
 /// Between two looks while there is something to watch, milliseconds.
@@ -253,7 +256,11 @@ enum Obeyed {
 
 /// Whether a probe may be worth it by this row; whose it is to make says the claim.
 fn is_due(row: &Row, now_ms: u64) -> bool {
-    let opened_long_ago = now_ms >= row.opened_at_ms.saturating_add(FIRST_PROBE_MS) || row.opened_at_ms > now_ms;
+    // The first probe of an outage. A provider that answers probes and fails at work would close the breaker at every one, so
+    // the row's wait, which grows over that, counts here. Later ones go by the clock: they have all failed.
+    let first = row.probed_at_ms < row.down_since_ms;
+    let wait_ms = if first { row.wait_ms.clamp(FIRST_PROBE_MS, LONGEST_FIRST_MS) } else { FIRST_PROBE_MS };
+    let opened_long_ago = now_ms >= row.opened_at_ms.saturating_add(wait_ms) || row.opened_at_ms > now_ms;
     let probed_long_ago = now_ms >= row.probed_at_ms.saturating_add(PROBE_EVERY_MS) || row.probed_at_ms > now_ms;
     let waits = row.state == State::HalfOpen || opened_long_ago;
     row.state != State::Closed && !row.forced && waits && probed_long_ago

@@ -109,7 +109,8 @@ impl Thresholds {
     }
 }
 
-/// How long an open breaker waits before it lets probes through: longer each time it opens again without having closed.
+/// How long an open breaker waits before it lets probes through: longer each time it opens again without having been closed
+/// for a calm time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {
     /// The first wait, milliseconds. At least 1.
@@ -118,15 +119,18 @@ pub struct Wait {
     pub growth_percent: u32,
     /// No wait is longer, milliseconds. At least `first_ms`.
     pub most_ms: u64,
+    /// Closed for so long, it begins again with the first wait; opened again before, it goes on with the next one: a dependency
+    /// that answers probes and fails at work would open it every few seconds for ever. Milliseconds.
+    pub calm_ms: u64,
     /// Up to this share is taken off at random, percent, 0 to 100. Only the local breaker does: the distributed one has
     /// one wait for all, and limits who may probe instead.
     pub jitter_percent: u32,
 }
 
 impl Default for Wait {
-    /// 5 s, doubling to 30 s, no jitter.
+    /// 5 s, doubling to 30 s, anew after five minutes, no jitter.
     fn default() -> Self {
-        Self { first_ms: 5_000, growth_percent: 200, most_ms: 30_000, jitter_percent: 0 }
+        Self { first_ms: 5_000, growth_percent: 200, most_ms: 30_000, calm_ms: 300_000, jitter_percent: 0 }
     }
 }
 

@@ -109,8 +109,10 @@ pub(crate) struct Machine {
     epoch: u64,
     forced: bool,
     ring: Ring,
-    /// The last wait without its jitter; 0 since it closed.
+    /// The last wait without its jitter; 0 where the first is next.
     last_wait_ms: u64,
+    /// When its probes closed it last.
+    closed_at_ms: u64,
     probes_begun: u64,
 }
 
@@ -123,6 +125,7 @@ impl Machine {
             forced: false,
             ring: Ring::new(settings.window),
             last_wait_ms: 0,
+            closed_at_ms: 0,
             probes_begun: 0,
         }
     }
@@ -219,7 +222,7 @@ impl Machine {
                 if thresholds.met_of(counts, probes).is_some() {
                     (Told::Counted, Some(self.open(Cause::ProbeFailed, now_ms, jitter)))
                 } else if counts.calls >= probes {
-                    (Told::Counted, Some(self.close(Cause::ProbesSucceeded)))
+                    (Told::Counted, Some(self.recover(now_ms)))
                 } else {
                     (Told::Counted, None)
                 }
@@ -228,6 +231,10 @@ impl Machine {
     }
 
     pub(crate) fn open(&mut self, cause: Cause, now_ms: u64, jitter: impl FnOnce(u64) -> u64) -> Change {
+        let closed = matches!(self.phase, Phase::Closed);
+        if closed && now_ms.saturating_sub(self.closed_at_ms) >= self.settings.wait.calm_ms {
+            self.last_wait_ms = 0;
+        }
         self.last_wait_ms = self.settings.wait.after(self.last_wait_ms);
         let most_off_ms = self.settings.wait.jitter_ms(self.last_wait_ms);
         let off_ms = if most_off_ms == 0 { 0 } else { jitter(most_off_ms.saturating_add(1)) };
@@ -235,6 +242,13 @@ impl Machine {
         self.turn(Phase::Open { since_ms: now_ms, wait_ms }, cause)
     }
 
+    /// Its probes went well. Whether that lasts is not known yet, so the last wait stays.
+    fn recover(&mut self, now_ms: u64) -> Change {
+        self.closed_at_ms = now_ms;
+        self.turn(Phase::Closed, Cause::ProbesSucceeded)
+    }
+
+    /// By hand: it begins anew.
     pub(crate) fn close(&mut self, cause: Cause) -> Change {
         self.last_wait_ms = 0;
         self.turn(Phase::Closed, cause)

@@ -26,7 +26,8 @@ const ACT: &str = "act_";
 /// | `epoch` | N | +1 with every change; absent: 0 |
 /// | `forced` | BOOL | true: nothing automatic changes the row |
 /// | `opened_at` | N | when it last opened, UTC milliseconds; absent while closed |
-/// | `wait` | N | from `opened_at` to the first probe, milliseconds; absent while closed |
+/// | `down_since` | N | when it was last closed and opened, UTC milliseconds: unlike `opened_at` it stays over failed probes; absent while closed |
+/// | `wait` | N | from `opened_at` to the first probe, milliseconds; while closed the last one, which the next grows from; absent: none |
 /// | `changed_at` | N | of the last change, UTC milliseconds |
 /// | `cause` | S | of the last change, for people |
 /// | `who`, `reason` | S | of the last manual change; absent once something automatic followed |
@@ -54,6 +55,8 @@ pub struct Row {
     pub forced: bool,
     /// `opened_at`.
     pub opened_at_ms: u64,
+    /// `down_since`; 0 while closed, and where a program of before opened it.
+    pub down_since_ms: u64,
     /// `wait`.
     pub wait_ms: u64,
     /// `changed_at`.
@@ -118,6 +121,7 @@ impl Row {
             epoch: number("epoch")?,
             forced: matches!(item.get("forced"), Some(Value::Bool(true))),
             opened_at_ms: number("opened_at")?,
+            down_since_ms: number("down_since")?,
             wait_ms: number("wait")?,
             changed_at_ms: number("changed_at")?,
             cause: words("cause"),
@@ -152,7 +156,7 @@ impl Row {
 
     /// When probes may begin, UTC milliseconds; 0 while closed.
     pub fn probes_from_ms(&self) -> u64 {
-        self.opened_at_ms.saturating_add(self.wait_ms)
+        if self.state == State::Closed { 0 } else { self.opened_at_ms.saturating_add(self.wait_ms) }
     }
 
     /// The counts of this epoch's last six buckets. A bucket of the next five seconds counts too: clocks differ.

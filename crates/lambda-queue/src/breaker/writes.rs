@@ -127,20 +127,32 @@ impl Pen<'_> {
         draft.remove("probes").remove("probes_left").remove("probes_ok")
     }
 
-    fn opened(&self, draft: Draft, row: &Row, wait: &Wait) -> Draft {
-        let draft = draft.set("opened_at", number(self.now_ms)).set("wait", number(wait.after(row.wait_ms)));
-        Self::no_probes(draft)
+    /// The wait that the next one grows from; 0 where it begins anew, as it has been closed for a calm time.
+    fn last_wait_ms(&self, row: &Row, wait: &Wait) -> u64 {
+        let closed_ms = self.now_ms.saturating_sub(row.changed_at_ms);
+        if row.state == State::Closed && closed_ms >= wait.calm_ms { 0 } else { row.wait_ms }
+    }
+
+    fn opened(&self, draft: Draft, row: &Row, wait_ms: u64) -> Draft {
+        let draft = draft.set("opened_at", number(self.now_ms)).set("wait", number(wait_ms));
+        Self::no_probes(self.down(draft, row))
+    }
+
+    /// Of a row that was closed: since when it is not.
+    fn down(&self, draft: Draft, row: &Row) -> Draft {
+        if row.state == State::Closed { draft.set("down_since", number(self.now_ms)) } else { draft }
     }
 
     fn closed(draft: Draft) -> Draft {
-        Self::no_probes(draft.remove("opened_at").remove("wait"))
+        Self::no_probes(draft.remove("opened_at").remove("down_since"))
     }
 
     /// Closed or half-open to open, or open to open once more: the next wait.
     pub fn open(&self, row: &Row, wait: &Wait, cause: &Cause) -> Write {
-        self.opened(self.automatic(row, State::Open, cause), row, wait).done()
+        self.opened(self.automatic(row, State::Open, cause), row, wait.after(self.last_wait_ms(row, wait))).done()
     }
 
+    /// Probes went well. Whether that lasts is not known yet, so the last wait stays on the row.
     pub fn close(&self, row: &Row, cause: &Cause) -> Write {
         Self::closed(self.automatic(row, State::Closed, cause)).done()
     }
@@ -195,7 +207,7 @@ impl Pen<'_> {
         // The row at hand may be older than the lease.
         let known = row.probes_taken().any(|(token, _)| token == probe);
         let draft = if known { draft } else { draft.remove(&lease) };
-        self.opened(draft, row, wait).when_there(&lease).done()
+        self.opened(draft, row, wait.after(self.last_wait_ms(row, wait))).when_there(&lease).done()
     }
 
     /// A probe apart succeeded, and more have to.
@@ -219,7 +231,7 @@ impl Pen<'_> {
         draft.done()
     }
 
-    /// Somebody's word. Opened by hand, it waits the first wait.
+    /// Somebody's word. Opened by hand, it waits the first wait; closed by hand, the next one is the first.
     pub fn manual(&self, row: &Row, state: State, manual: &Manual, wait: &Wait, probes: u32) -> Write {
         let cause = Cause::Manual { who: manual.who.clone(), reason: manual.reason.clone() };
         let act = serde_json::json!({
@@ -234,13 +246,14 @@ impl Pen<'_> {
             .set("reason", text(manual.reason.as_str()))
             .set("forced", Value::Bool(manual.forced));
         match state {
-            State::Closed => Self::closed(draft),
-            State::Open => self.opened(draft, &Row { wait_ms: 0, ..row.clone() }, wait),
+            State::Closed => Self::closed(draft.remove("wait")),
+            State::Open => self.opened(draft, row, wait.first_ms),
             State::HalfOpen => {
+                let last_wait_ms = self.last_wait_ms(row, wait);
                 let opened_at_ms = if row.state == State::Closed { self.now_ms } else { row.opened_at_ms };
-                draft
+                self.down(draft, row)
                     .set("opened_at", number(opened_at_ms))
-                    .set("wait", number(if row.wait_ms == 0 { wait.first_ms } else { row.wait_ms }))
+                    .set("wait", number(if last_wait_ms == 0 { wait.first_ms } else { last_wait_ms }))
                     .set("probes", number(probes))
                     .set("probes_left", number(probes))
                     .set("probes_ok", number(0))

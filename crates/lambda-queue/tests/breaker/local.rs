@@ -106,7 +106,7 @@ fn ignored_calls_count_as_nothing() {
 }
 
 #[test]
-fn the_wait_grows_to_its_cap_and_starts_over_once_closed() {
+fn the_wait_grows_to_its_cap_and_starts_over_once_it_was_closed_for_a_calm_time() {
     let (breaker, world, _) = local(LocalSettings { probes: 1, ..settings() });
     end(&breaker, Outcome::Failure, 20);
     for wait_ms in [5_000, 10_000, 20_000, 30_000, 30_000] {
@@ -120,6 +120,24 @@ fn the_wait_grows_to_its_cap_and_starts_over_once_closed() {
     world.advance_ms(30_000);
     breaker.permit().unwrap().finish(Outcome::Success);
     assert_eq!(breaker.state(), State::Closed);
+    world.advance_ms(300_000);
+    end(&breaker, Outcome::Failure, 20);
+    assert_eq!(breaker.permit().unwrap_err().until_ms - world.now_ms(), 5_000);
+}
+
+#[test]
+fn what_opens_again_soon_after_its_probes_closed_it_waits_longer_each_time() {
+    let (breaker, world, _) = local(LocalSettings { probes: 1, ..settings() });
+    for wait_ms in [5_000, 10_000, 20_000, 30_000, 30_000] {
+        end(&breaker, Outcome::Failure, 20);
+        assert_eq!(breaker.permit().unwrap_err().until_ms - world.now_ms(), wait_ms);
+        world.advance_ms(wait_ms);
+        breaker.permit().unwrap().finish(Outcome::Success);
+        assert_eq!(breaker.state(), State::Closed);
+        world.advance_ms(299_999);
+    }
+    // Somebody's word counts for more than a calm time.
+    breaker.close(by_hand());
     end(&breaker, Outcome::Failure, 20);
     assert_eq!(breaker.permit().unwrap_err().until_ms - world.now_ms(), 5_000);
 }

@@ -4,6 +4,7 @@
 mod distributed;
 #[cfg(feature = "aws")]
 mod dynamodb_local;
+mod flapping;
 mod histories;
 mod local;
 mod lost_answers;

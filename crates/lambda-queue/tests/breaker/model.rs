@@ -12,6 +12,7 @@ const MINIMUM: usize = 3;
 const PROBES: usize = 2;
 const LEASE_MS: u64 = 500;
 const SLOW_MS: u64 = 100;
+const CALM_MS: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -55,6 +56,8 @@ struct Model {
     forced: bool,
     opened_ms: u64,
     wait_ms: u64,
+    /// When its probes closed it last.
+    closed_ms: u64,
     /// Bad or not, of every call of this epoch.
     ended: Vec<bool>,
     /// Ends of leases of probes under way.
@@ -63,11 +66,11 @@ struct Model {
 
 impl Model {
     fn turn(&mut self, state: State, now_ms: u64) {
+        let calm = self.state == State::Closed && now_ms - self.closed_ms >= CALM_MS;
         self.wait_ms = match state {
-            State::Open if self.wait_ms == 0 => 500,
+            State::Open if self.wait_ms == 0 || calm => 500,
             State::Open => (self.wait_ms * 2).min(1_500),
-            State::Closed => 0,
-            State::HalfOpen => self.wait_ms,
+            State::Closed | State::HalfOpen => self.wait_ms,
         };
         (self.state, self.epoch, self.opened_ms) = (state, self.epoch + 1, now_ms);
         self.ended.clear();
@@ -118,7 +121,10 @@ impl Model {
                 }
             }
             State::HalfOpen if bad_of(&self.ended) * 2 >= PROBES => self.turn(State::Open, now_ms),
-            State::HalfOpen if self.ended.len() == PROBES => self.turn(State::Closed, now_ms),
+            State::HalfOpen if self.ended.len() == PROBES => {
+                self.turn(State::Closed, now_ms);
+                self.closed_ms = now_ms;
+            }
             State::HalfOpen | State::Open => {}
         }
     }
@@ -133,14 +139,15 @@ proptest! {
         let settings = LocalSettings {
             window: Window::Calls(u32::try_from(WINDOW).unwrap()),
             thresholds: Thresholds { minimum_calls: MINIMUM as u64, slow_call_ms: SLOW_MS, ..Thresholds::default() },
-            wait: Wait { first_ms: 500, most_ms: 1_500, ..Wait::default() },
+            wait: Wait { first_ms: 500, most_ms: 1_500, calm_ms: CALM_MS, ..Wait::default() },
             probes: u32::try_from(PROBES).unwrap(),
             probe_lease_ms: LEASE_MS,
             ..LocalSettings::default()
         };
         let breaker = LocalBreaker::new("d", settings, Arc::new(world.clone())).unwrap();
         let mut model = Model {
-            state: State::Closed, epoch: 0, forced: false, opened_ms: 0, wait_ms: 0, ended: Vec::new(), taken: Vec::new(),
+            state: State::Closed, epoch: 0, forced: false, opened_ms: 0, wait_ms: 0, closed_ms: 0, ended: Vec::new(),
+            taken: Vec::new(),
         };
         let mut calls: Vec<(Permit<'_, World>, Call)> = Vec::new();
         for act in acts {
@@ -176,6 +183,7 @@ proptest! {
                     breaker.close(manual(forced));
                     model.forced = forced;
                     model.turn(State::Closed, now_ms);
+                    model.wait_ms = 0;
                 }
                 Act::Probe => {
                     breaker.probe(manual(true));
@@ -186,6 +194,9 @@ proptest! {
                     breaker.release(manual(true));
                     model.forced = false;
                     model.turn(model.state, now_ms);
+                    if model.state == State::Closed {
+                        model.wait_ms = 0;
+                    }
                 }
             }
             prop_assert_eq!((breaker.state(), breaker.epoch(), breaker.is_forced()), (model.state, model.epoch, model.forced));

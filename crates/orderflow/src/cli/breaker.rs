@@ -192,7 +192,8 @@ fn shown(row: &Row) -> Value {
         .collect();
     json!({
         "dependency": row.dependency, "state": row.state.name(), "forced": row.forced, "epoch": row.epoch,
-        "changed_at_ms": row.changed_at_ms, "opened_at_ms": row.opened_at_ms, "wait_ms": row.wait_ms,
+        "changed_at_ms": row.changed_at_ms, "opened_at_ms": row.opened_at_ms, "down_since_ms": row.down_since_ms,
+        "wait_ms": row.wait_ms,
         "probed_at_ms": row.probed_at_ms, "cause": row.cause, "acts": acts,
     })
 }

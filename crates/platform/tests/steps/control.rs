@@ -22,7 +22,7 @@ const NAMES: &str =
     "validate-express=v payment-express=p payment-bulk=q shipping-express=s notify=n archive=a events=e";
 
 /// Lambda's mappings: a change takes a while, and only one at a time is taken.
-struct Lambda {
+pub struct Lambda {
     platform: Arc<Platform<Memory>>,
     of: Mutex<BTreeMap<String, (Mapping, u64)>>,
     takes_ms: u64,
@@ -66,10 +66,10 @@ impl StartWatch for Lambda {
 }
 
 /// Providers, and when each was probed.
-struct Outside {
+pub struct Outside {
     platform: Arc<Platform<Memory>>,
     answers: Mutex<BTreeMap<Dependency, ProviderError>>,
-    probed: Mutex<Vec<(Dependency, u64)>>,
+    pub probed: Mutex<Vec<(Dependency, u64)>>,
 }
 
 impl ProbeProviders for Outside {
@@ -82,16 +82,16 @@ impl ProbeProviders for Outside {
     }
 }
 
-struct Stage {
-    platform: Arc<Platform<Memory>>,
-    lambda: Lambda,
-    outside: Outside,
+pub struct Stage {
+    pub platform: Arc<Platform<Memory>>,
+    pub lambda: Lambda,
+    pub outside: Outside,
     breakers: Breakers<Memory>,
     mappings: Vec<Watched>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let platform = Arc::new(Platform::in_memory(World::with_tokio(1)));
         let mappings = parse(NAMES, &NORMALS).unwrap();
         let on = |mapping: &Watched| {
@@ -113,16 +113,16 @@ impl Stage {
         }
     }
 
-    fn breaker(&self) -> Breaker<Memory> {
+    pub fn breaker(&self) -> Breaker<Memory> {
         breaker(&self.platform, Dependency::Payment).unwrap()
     }
 
-    async fn run(&self, asked: Asked) -> Report {
+    pub async fn run(&self, asked: Asked) -> Report {
         let deadline_ms = self.platform.now_ms() + 58_000;
         run(&self.lambda, &self.breakers, &self.outside, &self.mappings, asked, deadline_ms).await.unwrap()
     }
 
-    fn live(&self, id: &str) -> (bool, Option<u32>) {
+    pub fn live(&self, id: &str) -> (bool, Option<u32>) {
         let (mapping, _) = self.lambda.of.lock().unwrap()[id];
         (mapping.enabled, mapping.maximum_concurrency)
     }

@@ -7,6 +7,7 @@ mod cases;
 mod control;
 mod dead_letters;
 mod differences;
+mod flapping;
 mod outages;
 mod privacy;
 mod records;
