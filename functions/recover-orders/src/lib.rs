@@ -1,7 +1,8 @@
 //! Sends again what orders owe that nobody moved in time. Runs on a schedule, emits whatever command each order owes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use futures::future::join_all;
 use lambda_queue::breaker::State;
 use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
@@ -17,13 +18,20 @@ impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers +
 
 /// Shards of the index of open orders.
 const SHARDS: u16 = 16;
-/// Rows of a page, and commands sent again for one shard in one run: with the shards and the schedule the global rate,
-/// 800 a minute. Rows that send nothing count for nothing: a run pages on past them.
-const PER_SHARD: u32 = 50;
+/// Rows of a page: the shards take turns by it.
+const PAGE: u32 = 50;
+/// Commands sent again for one shard in one run: with the shards and the schedule the global rate, 800 a minute. Rows that
+/// send nothing count for nothing: a run pages on past them.
+const PER_SHARD: usize = 50;
+/// Rows of a page that are looked at together. Each is a read and, behind a breaker, a write.
+const AT_ONCE: usize = 10;
 /// The first wait after a nudge, milliseconds; it doubles up to [`LONGEST_MS`].
 const FIRST_MS: u64 = 60_000;
 /// 15 minutes.
 const LONGEST_MS: u64 = 15 * 60_000;
+/// The longest that an order behind a breaker is put off at a time, milliseconds: so long after it closed the last of them
+/// is looked at.
+pub const BEHIND_BREAKER_MS: u64 = 5 * 60_000;
 /// Entries of one `SendMessageBatch`.
 const BATCH: usize = 10;
 /// Nothing is started with less than this left, milliseconds.
@@ -52,71 +60,91 @@ pub struct Recovered {
 /// dies in between sends once more.
 pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, Failure> {
     let mut done = Recovered::default();
-    let mut breakers = Breakers::default();
+    let breakers = Breakers::read(ports).await;
+    let now_ms = ports.now_ms();
     // Another shard first each minute, so that a run that is cut off leaves none behind for long.
-    let first = u16::try_from(ports.now_ms() / 60_000 % u64::from(SHARDS)).unwrap_or(0);
-    for shard in (0..SHARDS).map(|at| (first + at) % SHARDS) {
-        let now_ms = ports.now_ms();
+    let first = u16::try_from(now_ms / 60_000 % u64::from(SHARDS)).unwrap_or(0);
+    // A page of each in turn: one that is full of what waits behind an outage holds up none of the others.
+    let mut shards: VecDeque<Shard> =
+        (0..SHARDS).map(|at| Shard { id: (first + at) % SHARDS, after: None, nudged: 0 }).collect();
+    while let Some(mut shard) = shards.pop_front() {
         if out_of_time(ports, deadline_ms) {
-            tracing::warn!(shard, "out of time: the next run goes on");
+            tracing::warn!(shards = shards.len() + 1, "out of time: the next run goes on");
             break;
         }
-        let nudges = look_through(ports, shard, now_ms, deadline_ms, &mut breakers, &mut done).await?;
-        let asked = nudges.len() as u64;
-        let sent = send(ports, nudges).await;
-        done.sent += sent;
-        done.left += asked.saturating_sub(sent);
+        if shard.page(ports, now_ms, deadline_ms, &breakers, &mut done).await? {
+            shards.push_back(shard);
+        }
     }
     Ok(done)
 }
 
-/// Looks at the overdue rows of one shard, page by page, until there is enough to send, nothing more to look at, or no
-/// time left.
-async fn look_through(
-    ports: &impl Ports,
-    shard: u16,
-    now_ms: u64,
-    deadline_ms: u64,
-    breakers: &mut Breakers,
-    done: &mut Recovered,
-) -> Result<Vec<(Order, Outgoing)>, Failure> {
-    let mut nudges = Vec::new();
-    let mut after: Option<DueRow> = None;
-    loop {
-        let page = ports.find_due(shard, now_ms, PER_SHARD, after.as_ref()).await?;
-        let is_last = page.len() < PER_SHARD as usize;
-        after = page.last().cloned();
-        for row in page {
-            if nudges.len() == PER_SHARD as usize {
-                return Ok(nudges);
+/// How far a run has come in one shard.
+struct Shard {
+    id: u16,
+    /// The last row that was looked at.
+    after: Option<DueRow>,
+    /// Commands sent again.
+    nudged: usize,
+}
+
+impl Shard {
+    /// Looks at the next page of its overdue rows, and sends what they owe. Answers whether there may be more to do.
+    async fn page(
+        &mut self,
+        ports: &impl Ports,
+        now_ms: u64,
+        deadline_ms: u64,
+        breakers: &Breakers,
+        done: &mut Recovered,
+    ) -> Result<bool, Failure> {
+        let page = ports.find_due(self.id, now_ms, PAGE, self.after.as_ref()).await?;
+        let is_last = page.len() < PAGE as usize;
+        let mut nudges = Vec::new();
+        let mut rows = page.as_slice();
+        while !rows.is_empty() {
+            let room = PER_SHARD.saturating_sub(self.nudged + nudges.len());
+            if room == 0 {
+                break;
             }
-            done.due += 1;
             if out_of_time(ports, deadline_ms) {
-                done.left += 1;
-                continue;
+                done.due += rows.len() as u64;
+                done.left += rows.len() as u64;
+                break;
             }
-            // One order's trouble is that order's: the others are recovered all the same.
-            match look(ports, &row, now_ms, breakers).await {
-                Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
-                Ok(Look::Parked) => done.parked += 1,
-                Ok(Look::BehindBreaker) => done.behind_breaker += 1,
-                Ok(Look::MovedOn) => done.left += 1,
-                Ok(Look::Hopeless(class, why)) => match set_aside(ports, &row, class, &why).await {
-                    Ok(()) => done.set_aside += 1,
+            let (together, later) = rows.split_at(rows.len().min(AT_ONCE).min(room));
+            rows = later;
+            done.due += together.len() as u64;
+            let looks = join_all(together.iter().map(|row| look(ports, row, now_ms, breakers))).await;
+            for (row, look) in together.iter().zip(looks) {
+                // One order's trouble is that order's: the others are recovered all the same.
+                match look {
+                    Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
+                    Ok(Look::Parked) => done.parked += 1,
+                    Ok(Look::BehindBreaker) => done.behind_breaker += 1,
+                    Ok(Look::MovedOn) => done.left += 1,
+                    Ok(Look::Hopeless(class, why)) => match set_aside(ports, row, class, &why).await {
+                        Ok(()) => done.set_aside += 1,
+                        Err(failure) => {
+                            tracing::error!(order_id = row.key, %failure, "not set aside: the next run tries again");
+                            done.left += 1;
+                        }
+                    },
                     Err(failure) => {
-                        tracing::error!(order_id = row.key, %failure, "not set aside: the next run tries again");
+                        tracing::error!(order_id = row.key, %failure, "not recovered");
                         done.left += 1;
                     }
-                },
-                Err(failure) => {
-                    tracing::error!(order_id = row.key, %failure, "not recovered");
-                    done.left += 1;
                 }
             }
         }
-        if is_last || out_of_time(ports, deadline_ms) {
-            return Ok(nudges);
-        }
+        let all_seen = rows.is_empty();
+        self.nudged += nudges.len();
+        self.after = page.last().cloned();
+        let asked = nudges.len() as u64;
+        let sent = send(ports, nudges).await;
+        done.sent += sent;
+        done.left += asked.saturating_sub(sent);
+        Ok(all_seen && !is_last && self.nudged < PER_SHARD)
     }
 }
 
@@ -135,30 +163,39 @@ enum Look {
     Hopeless(CaseClass, String),
 }
 
-/// The breakers as this run found them, each read when it is first asked for.
+/// Whose breaker is not closed, as this run found it, and since when, UTC milliseconds.
 #[derive(Debug, Default)]
-struct Breakers(BTreeMap<Dependency, bool>);
+struct Breakers(BTreeMap<Dependency, u64>);
 
 impl Breakers {
-    /// Taken for closed if it cannot be read: a command that is sent in vain does no harm.
-    async fn is_closed(&mut self, ports: &impl Ports, dependency: Dependency) -> bool {
-        if let Some(closed) = self.0.get(&dependency) {
-            return *closed;
-        }
-        let closed = match ports.read_breaker(dependency).await {
-            Ok(row) => row.state == State::Closed,
-            Err(error) => {
-                tracing::warn!(%dependency, %error, "breaker unreadable: taken for closed");
-                true
+    /// One that cannot be read is taken for closed: a command that is sent in vain does no harm.
+    async fn read(ports: &impl Ports) -> Self {
+        let mut away = BTreeMap::new();
+        for dependency in [Dependency::Payment, Dependency::Carrier] {
+            match ports.read_breaker(dependency).await {
+                Ok(row) if row.state == State::Closed => {}
+                Ok(row) => {
+                    // A program of before did not write down since when.
+                    let since_ms = if row.down_since_ms == 0 { row.opened_at_ms } else { row.down_since_ms };
+                    away.insert(dependency, since_ms);
+                }
+                Err(error) => tracing::warn!(%dependency, %error, "breaker unreadable: taken for closed"),
             }
-        };
-        self.0.insert(dependency, closed);
-        closed
+        }
+        Self(away)
+    }
+
+    /// Until when to put off what this provider is needed for; `None` while it is there. As long again as it has been away:
+    /// however many wait, and however long, each costs a write only now and then, and the last of them comes at most
+    /// [`BEHIND_BREAKER_MS`] after it is back.
+    fn put_off_until_ms(&self, dependency: Dependency, now_ms: u64) -> Option<u64> {
+        let since_ms = self.0.get(&dependency)?;
+        Some(now_ms.saturating_add(now_ms.saturating_sub(*since_ms).clamp(FIRST_MS, BEHIND_BREAKER_MS)))
     }
 }
 
 /// The index lags: only the row says whether it is still due.
-async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64, breakers: &mut Breakers) -> Result<Look, Failure> {
+async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64, breakers: &Breakers) -> Result<Look, Failure> {
     let Ok(id) = row.key.parse::<OrderId>() else {
         return Ok(Look::Hopeless(CaseClass::Bug, "the row's key is no order id".to_owned()));
     };
@@ -174,10 +211,8 @@ async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64, breakers: &mut Brea
     }
     // Before anything else: what stands behind an outage is not the order's fault, and nothing sent there would move it.
     let dependency = order.next_command().and_then(|command| Dependency::of(command.step()));
-    if let Some(dependency) = dependency
-        && !breakers.is_closed(ports, dependency).await
-    {
-        let still = ports.postpone(&order, ports.now_ms().saturating_add(FIRST_MS), order.nudges).await?;
+    if let Some(until_ms) = dependency.and_then(|needed| breakers.put_off_until_ms(needed, ports.now_ms())) {
+        let still = ports.postpone(&order, until_ms, order.nudges).await?;
         return Ok(if still { Look::BehindBreaker } else { Look::MovedOn });
     }
     if tried_to_park(&order) {
@@ -274,6 +309,18 @@ pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_provider_is_put_off_for_as_long_again_as_that_has_been_away() {
+        let breakers = Breakers([(Dependency::Payment, 1_000_000)].into());
+        for (away_s, for_s) in [(0, 60), (59, 60), (60, 60), (150, 150), (299, 299), (301, 300), (86_400, 300)] {
+            let now_ms = 1_000_000 + away_s * 1_000;
+            let until_ms = breakers.put_off_until_ms(Dependency::Payment, now_ms);
+            assert_eq!(until_ms, Some(now_ms + for_s * 1_000), "{away_s} s");
+        }
+        assert_eq!(breakers.put_off_until_ms(Dependency::Payment, 0), Some(60_000), "a clock that is behind");
+        assert_eq!(breakers.put_off_until_ms(Dependency::Carrier, 2_000_000), None);
+    }
 
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {
