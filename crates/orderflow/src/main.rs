@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
         Err(error) if orderflow::reader_left(&error) => ExitCode::from(141),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(orderflow::cli::exit_code(&error))
+            ExitCode::from(orderflow::Ended::code_of(&error))
         }
     }
 }

@@ -7,7 +7,7 @@ use lambda_queue::ports::store::{Item, Query, Value, Write, Written, number, num
 use order::CaseId;
 use ports::{
     Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, KeepDeadLetters, KeepPlace, Letter, OpenCase,
-    ReadCases, RecordDifference, Recorded, Stands, StoreError, StoredCase,
+    ReadCases, RecordDifference, Recorded, Stands, StoreError, StoredCase, UnreadableCase,
 };
 
 use crate::item::text_of;
@@ -177,7 +177,7 @@ impl<B: Backend> KeepPlace for Platform<B> {
 impl<B: Backend + Objects> ReadCases for Platform<B> {
     async fn load_case(&self, case_id: &CaseId) -> Result<Option<StoredCase>, StoreError> {
         let item = self.backend.get(&self.names.cases_table, key_of(case_id), true).await?;
-        item.as_ref().map(case_of).transpose()
+        item.as_ref().map(case_of).transpose().map_err(|why| StoreError::Unreadable(format!("case {case_id}: {why}")))
     }
 
     async fn list_cases(&self, index: &CaseIndex, limit: u32, after: Option<&str>) -> Result<CasePage, StoreError> {
@@ -188,8 +188,19 @@ impl<B: Backend + Objects> ReadCases for Platform<B> {
         let start = after.map(|cursor| start_key(cursor, name, &hash)).transpose()?;
         let query = Query { start, descending: true, limit: Some(limit.clamp(1, 100)), ..self.index(name, hash) };
         let page = self.backend.query(query).await?;
-        let next = page.next.as_ref().and_then(cursor);
-        Ok(CasePage { cases: page.items.iter().map(case_of).collect::<Result<_, _>>()?, next })
+        let mut found =
+            CasePage { cases: Vec::new(), unreadable: Vec::new(), next: page.next.as_ref().and_then(cursor) };
+        for item in &page.items {
+            match case_of(item) {
+                Ok(case) => found.cases.push(case),
+                Err(unreadable) => found.unreadable.push(UnreadableCase {
+                    case_id: text_of(item, "case_id").unwrap_or_default(),
+                    unreadable,
+                    opened_at_ms: number_of(item, "opened_at").unwrap_or(0),
+                }),
+            }
+        }
+        Ok(found)
     }
 
     async fn audits_of(&self, subject: &str) -> Result<Vec<Audit>, StoreError> {
@@ -231,18 +242,15 @@ fn start_key(cursor: &str, name: &str, hash: &str) -> Result<Item, StoreError> {
     Ok(start)
 }
 
-/// A case as an item has it. One of the program before has no kind: its fingerprint tells.
-fn case_of(item: &Item) -> Result<StoredCase, StoreError> {
-    let id = text_of(item, "case_id").unwrap_or_default();
-    let lacks = |what: &str| StoreError::Unreadable(format!("case {id} has no {what} that can be read"));
+/// A case as an item has it, or what of it cannot be read. One of the program before has no kind: its fingerprint tells.
+fn case_of(item: &Item) -> Result<StoredCase, String> {
+    let lacks = |what: &str| format!("it has no {what} that can be read");
     let fingerprint = text_of(item, "fingerprint").ok_or_else(|| lacks("fingerprint"))?;
     let kind = match text_of(item, "kind") {
         None if fingerprint.contains("/unreadable/") => CaseKind::Unreadable,
         None => CaseKind::Parked,
-        Some(name) => named(&CaseKind::ALL, CaseKind::name, &name).ok_or_else(|| lacks("kind"))?,
+        Some(_) => named(&CaseKind::ALL, CaseKind::name, item, "kind")?,
     };
-    let class = text_of(item, "class").and_then(|name| named(&CaseClass::ALL, CaseClass::name, &name));
-    let status = text_of(item, "status").and_then(|name| named(&CaseStatus::ALL, CaseStatus::name, &name));
     let opened_at_ms = number_of(item, "opened_at").ok_or_else(|| lacks("time"))?;
     let letter = text_of(item, "letter_id").map(|letter_id| Letter {
         letter_id,
@@ -253,12 +261,12 @@ fn case_of(item: &Item) -> Result<StoredCase, StoreError> {
         attempts: number_of(item, "attempts").and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
     });
     let case = Case {
-        case_id: id.parse().map_err(|_| lacks("id"))?,
+        case_id: text_of(item, "case_id").and_then(|id| id.parse().ok()).ok_or_else(|| lacks("id"))?,
         kind,
         attempt: text_of(item, "attempt").unwrap_or_default(),
         row_version: number_of(item, "row_version").unwrap_or(0),
         fingerprint,
-        class: class.ok_or_else(|| lacks("class"))?,
+        class: named(&CaseClass::ALL, CaseClass::name, item, "class")?,
         step: text_of(item, "step").unwrap_or_default(),
         order_id: text_of(item, "order_id").unwrap_or_default(),
         tenant: text_of(item, "tenant").and_then(|tenant| tenant.parse().ok()),
@@ -268,7 +276,7 @@ fn case_of(item: &Item) -> Result<StoredCase, StoreError> {
     };
     Ok(StoredCase {
         case,
-        status: status.ok_or_else(|| lacks("status"))?,
+        status: named(&CaseStatus::ALL, CaseStatus::name, item, "status")?,
         last_seen_ms: number_of(item, "last_seen").unwrap_or(opened_at_ms),
         closed_at_ms: number_of(item, "closed_at"),
         seen: number_of(item, "seen").unwrap_or(0),
@@ -276,8 +284,11 @@ fn case_of(item: &Item) -> Result<StoredCase, StoreError> {
     })
 }
 
-fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, name: &str) -> Option<T> {
-    all.iter().copied().find(|one| name_of(*one) == name)
+/// The one of this name, or what is there instead.
+fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, item: &Item, field: &str) -> Result<T, String> {
+    let found = text_of(item, field);
+    let known = all.iter().copied().find(|one| found.as_deref() == Some(name_of(*one)));
+    known.ok_or_else(|| format!("its {field} `{}` is none that this program knows", found.unwrap_or_default()))
 }
 
 fn audit_of(item: &Item, subject: &str) -> Result<Audit, StoreError> {

@@ -271,18 +271,31 @@ pub enum CaseIndex {
     Fingerprint(String),
 }
 
+/// A case that this program cannot read: a newer one wrote it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct UnreadableCase {
+    /// Its key.
+    pub case_id: String,
+    /// What of it cannot be read.
+    pub unreadable: String,
+    /// UTC milliseconds; 0 where that cannot be read either.
+    pub opened_at_ms: u64,
+}
+
 /// One page of cases.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CasePage {
     /// The newest first.
     pub cases: Vec<StoredCase>,
+    /// Those among them that cannot be read, the newest first: one hides none of the others.
+    pub unreadable: Vec<UnreadableCase>,
     /// Where the next page begins; `None` at the end. Opaque.
     pub next: Option<String>,
 }
 
 /// Reads cases, their messages and what was done about them. `cases`: GetItem, Query; `s3`: GetObject.
 pub trait ReadCases {
-    /// `None` where there is no such case. Strongly consistent.
+    /// `None` where there is no such case. Strongly consistent. One that cannot be read is [`StoreError::Unreadable`].
     fn load_case(&self, case_id: &CaseId) -> impl Future<Output = Result<Option<StoredCase>, StoreError>> + Send;
 
     /// At most `limit` (1-100) cases from behind the cursor on. The index lags.

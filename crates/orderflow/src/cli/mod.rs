@@ -52,14 +52,6 @@ enum Command {
     Stack(stack::StackCommand),
 }
 
-/// The exit code where what was sent is not known yet to have come to anything: neither success nor failure.
-pub const NOT_KNOWN_YET: u8 = 3;
-
-/// The exit code of a command that ended with this error.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<case::NotKnownYet>() { NOT_KNOWN_YET } else { 1 }
-}
-
 /// Runs the command that was given.
 ///
 /// # Errors

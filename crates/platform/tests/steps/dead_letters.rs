@@ -251,3 +251,39 @@ async fn a_case_of_the_program_before_is_read_as_what_it_was() {
     let closed = triage_dead_letters::decide::close(&*shop.platform, &old, &by, false).await.unwrap();
     assert_eq!(closed, triage_dead_letters::decide::Closed::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_case_of_a_newer_program_is_shown_as_that_and_hides_none_of_the_others() {
+    let shop = Shop::open().await;
+    for at in 0..3 {
+        put(&shop, "archive-dlq", &format!("not JSON, number {at}")).await;
+    }
+    assert_eq!(triage(&shop, "archive-dlq").await, 3);
+    let newer = [
+        ("kind", "quarantined", "new-1", "its kind `quarantined` is none that this program knows"),
+        ("class", "cosmic", "new-2", "its class `cosmic` is none that this program knows"),
+    ];
+    for (field, value, case_id, _) in newer {
+        let words = [
+            ("case_id", case_id),
+            ("fingerprint", "archive/of-tomorrow"),
+            ("status", "open"),
+            ("kind", "dead_letter"),
+            ("class", "bug"),
+        ];
+        let mut item: Item = words.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+        item.insert(field.to_owned(), text(value));
+        item.insert("opened_at".to_owned(), number(shop.platform.now_ms()));
+        assert!(matches!(shop.platform.write(Write::put("cases", item)).await, Ok(Written::Done(_))));
+    }
+    let page = shop.platform.list_cases(&CaseIndex::Status(CaseStatus::Open), 100, None).await.unwrap();
+    assert_eq!((page.cases.len(), page.unreadable.len()), (3, 2));
+    for (_, _, case_id, why) in newer {
+        let shown = page.unreadable.iter().find(|one| one.case_id == case_id).unwrap();
+        assert_eq!((shown.unreadable.as_str(), shown.opened_at_ms), (why, shop.platform.now_ms()));
+        let alone = shop.platform.load_case(&case_id.parse().unwrap()).await;
+        assert_eq!(alone, Err(ports::StoreError::Unreadable(format!("case {case_id}: {why}"))));
+    }
+    // Pages join over them, too.
+    assert_eq!(cases(&shop, CaseStatus::Open).await.len(), 3);
+}

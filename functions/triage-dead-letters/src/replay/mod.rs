@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::decide::{By, Operator, Resumed, resume};
 use crate::letter::REPLAY_OF;
 
-pub use plan::{Action, Planned, plan};
+pub use plan::{Action, Planned, group_of, plan};
 pub use watch::Fate;
 
 /// The first stages; each one after them is of [`STAGE`] cases.

@@ -1,9 +1,9 @@
 //! What a replay would do, before it does anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_queue::Failure;
-use order::{Command, Order, OrderId, Step};
+use order::{CaseId, Command, Order, OrderId, Step};
 use ports::{CaseKind, CaseStatus, Dependency, StoreError, StoredCase};
 use serde::Serialize;
 
@@ -79,7 +79,8 @@ pub struct Planned {
     pub despite_breaker: bool,
 }
 
-/// Plans the replay of these cases. `open` are all that are open: an event goes only after the older ones of its group.
+/// Plans the replay of these cases. `open` are all that are open, or those of their groups ([`group_of`]): an event goes only
+/// after the older ones of its group.
 ///
 /// Events of one group come in the order in which they were sent first; everything else keeps its place. What a provider is
 /// needed for is refused while its breaker is not closed, unless `despite_breaker`.
@@ -91,18 +92,13 @@ pub async fn plan(
 ) -> Result<Vec<Planned>, Failure> {
     let away = provider::away(ports).await;
     let mut planned = Vec::with_capacity(cases.len());
-    let chosen: Vec<String> = cases.iter().map(|case| case.case.case_id.to_string()).collect();
+    let oldest = oldest_of_groups(&cases, open);
     for case in cases {
         let group = group_of(&case);
-        let older = open.iter().find(|other| {
-            group.is_some()
-                && group_of(other) == group
-                && sent_at(other) < sent_at(&case)
-                && !chosen.contains(&other.case.case_id.to_string())
-        });
+        let older = group.as_ref().and_then(|group| oldest.get(group)).filter(|(at, _)| *at < sent_at(&case));
         let action = match older {
-            Some(older) => Action::Refused {
-                why: format!("case {} is older and of the same order: replay or close it first", older.case.case_id),
+            Some((_, older)) => Action::Refused {
+                why: format!("case {older} is older and of the same order: replay or close it first"),
             },
             None => {
                 let action = action_of(ports, &case).await?;
@@ -116,8 +112,22 @@ pub async fn plan(
     Ok(planned)
 }
 
+/// When the oldest event of each group was sent that is open and not among these, and its id.
+fn oldest_of_groups(cases: &[StoredCase], open: &[StoredCase]) -> BTreeMap<String, ((u64, u64), CaseId)> {
+    let chosen: BTreeSet<&str> = cases.iter().map(|case| case.case.case_id.as_str()).collect();
+    let mut oldest: BTreeMap<String, ((u64, u64), CaseId)> = BTreeMap::new();
+    for other in open.iter().filter(|other| !chosen.contains(other.case.case_id.as_str())) {
+        let Some(group) = group_of(other) else { continue };
+        let at = sent_at(other);
+        if oldest.get(&group).is_none_or(|(before, _)| at < *before) {
+            oldest.insert(group, (at, other.case.case_id.clone()));
+        }
+    }
+    oldest
+}
+
 /// What an event keeps its place in. Commands have none: the row orders them.
-fn group_of(case: &StoredCase) -> Option<String> {
+pub fn group_of(case: &StoredCase) -> Option<String> {
     let is_event = case.case.kind == CaseKind::DeadLetter && command_step(&case.case.step).is_none();
     (is_event && !case.case.order_id.is_empty()).then(|| format!("{}/{}", case.case.step, case.case.order_id))
 }

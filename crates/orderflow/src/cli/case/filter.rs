@@ -1,13 +1,17 @@
 //! Which cases: by id, or by what they are.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use lambda_queue::Clock as _;
 use order::{CaseId, TenantId};
 use platform::Aws;
-use ports::{CaseClass, CaseIndex, CaseKind, CaseStatus, ReadCases as _, StoredCase};
+use ports::{CaseClass, CaseIndex, CaseKind, CaseStatus, ReadCases, StoreError, StoredCase, UnreadableCase};
+use serde_json::{Value, json};
+use triage_dead_letters::replay::group_of;
 
-/// Cases that one command looks through at most.
+/// Cases that one command holds at most: those that fit, of however many it looks through.
 const MOST: usize = 50_000;
 /// Of a page.
 const PAGE: u32 = 100;
@@ -151,34 +155,153 @@ impl Filter {
             && self.newer_than.is_none_or(|most_ms| age_ms <= most_ms)
     }
 
-    /// The cases of a status that are so, the newest first, at most so many.
+    /// The cases of a status that are so, the newest first, at most so many; of those that cannot be read a word on the side.
     pub(super) async fn find(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Vec<StoredCase>> {
-        let now_ms = aws.now_ms();
-        let wanted = status.all();
-        let exact = self.fingerprint.as_ref().filter(|print| !print.ends_with('*'));
-        let indexes: Vec<CaseIndex> = match exact {
-            Some(print) => vec![CaseIndex::Fingerprint(print.clone())],
-            None => wanted.iter().map(|status| CaseIndex::Status(*status)).collect(),
-        };
-        let mut found = Vec::new();
-        let mut looked = 0_usize;
-        for index in &indexes {
-            let mut after: Option<String> = None;
-            loop {
-                let page = aws.list_cases(index, PAGE, after.as_deref()).await?;
-                looked += page.cases.len();
-                ensure!(looked <= MOST, "more than {MOST} cases: narrow the filter");
-                let fit = |case: &StoredCase| wanted.contains(&case.status) && self.takes(case, now_ms);
-                found.extend(page.cases.into_iter().filter(fit));
-                after = page.next;
-                if after.is_none() || (indexes.len() == 1 && found.len() >= most) {
-                    break;
+        let found = self.look(aws, status, most).await?;
+        found.mention();
+        Ok(found.cases)
+    }
+
+    /// The same, with those that cannot be read: whatever is asked for, they may be so.
+    pub(super) async fn look(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Found> {
+        let mut found = Found::default();
+        for index in self.indexes(status) {
+            let mut of_index = 0;
+            let take = async |page: Found| {
+                of_index += page.cases.len();
+                found.extend(page);
+                ensure!(
+                    found.cases.len() <= MOST,
+                    "more than {MOST} cases are so: narrow the filter, or `case export` them"
+                );
+                // The newest come first, of each index.
+                Ok(of_index < most)
+            };
+            self.walk(aws, &index, status, take).await?;
+        }
+        found.cases.sort_by_key(|case| std::cmp::Reverse(case.case.opened_at_ms));
+        found.cases.truncate(most);
+        Ok(found)
+    }
+
+    /// Page by page, however many there are.
+    pub(super) async fn pages(
+        &self,
+        aws: &Aws,
+        status: Status,
+        mut take: impl AsyncFnMut(Found) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for index in self.indexes(status) {
+            self.walk(aws, &index, status, async |page| take(page).await.map(|()| true)).await?;
+        }
+        Ok(())
+    }
+
+    /// The open ones that are so, the oldest first, at most so many; and how many more there are.
+    async fn oldest(&self, aws: &impl ReadCases, now_ms: u64, most: usize) -> anyhow::Result<(Found, usize)> {
+        let mut kept: VecDeque<StoredCase> = VecDeque::new();
+        let (mut unreadable, mut more) = (Vec::new(), 0);
+        for index in self.indexes(Status::Open) {
+            let take = async |page: Found| {
+                unreadable.extend(page.unreadable);
+                for case in page.cases {
+                    kept.push_back(case);
+                    if kept.len() > most {
+                        kept.pop_front();
+                        more += 1;
+                    }
                 }
+                Ok(true)
+            };
+            self.walk_as_of(aws, now_ms, &index, Status::Open, take).await?;
+        }
+        Ok((Found { cases: kept.into_iter().rev().collect(), unreadable }, more))
+    }
+
+    fn indexes(&self, status: Status) -> Vec<CaseIndex> {
+        match self.fingerprint.as_ref().filter(|print| !print.ends_with('*')) {
+            Some(print) => vec![CaseIndex::Fingerprint(print.clone())],
+            None => status.all().into_iter().map(CaseIndex::Status).collect(),
+        }
+    }
+
+    async fn walk(
+        &self,
+        aws: &Aws,
+        index: &CaseIndex,
+        status: Status,
+        take: impl AsyncFnMut(Found) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        self.walk_as_of(aws, aws.now_ms(), index, status, take).await
+    }
+
+    /// Gives page after page of an index, of each what fits, until `take` has enough.
+    async fn walk_as_of(
+        &self,
+        aws: &impl ReadCases,
+        now_ms: u64,
+        index: &CaseIndex,
+        status: Status,
+        mut take: impl AsyncFnMut(Found) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let wanted = status.all();
+        let mut after: Option<String> = None;
+        loop {
+            let page = aws.list_cases(index, PAGE, after.as_deref()).await?;
+            let fit = |case: &StoredCase| wanted.contains(&case.status) && self.takes(case, now_ms);
+            let cases = page.cases.into_iter().filter(fit).collect();
+            after = page.next;
+            if !take(Found { cases, unreadable: page.unreadable }).await? || after.is_none() {
+                return Ok(());
             }
         }
-        found.sort_by_key(|case| std::cmp::Reverse(case.case.opened_at_ms));
-        found.truncate(most);
-        Ok(found)
+    }
+}
+
+/// The open events of these groups.
+pub(super) async fn in_groups(aws: &Aws, groups: &BTreeSet<String>) -> anyhow::Result<Vec<StoredCase>> {
+    let mut found = Vec::new();
+    // Commands have no group, and most cases are commands': nothing is read for them.
+    if groups.is_empty() {
+        return Ok(found);
+    }
+    let take = async |page: Found| {
+        found.extend(page.cases.into_iter().filter(|case| group_of(case).is_some_and(|group| groups.contains(&group))));
+        Ok(())
+    };
+    Filter::any().pages(aws, Status::Open, take).await?;
+    Ok(found)
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Found {
+    pub(super) cases: Vec<StoredCase>,
+    /// A newer program's.
+    pub(super) unreadable: Vec<UnreadableCase>,
+}
+
+impl Found {
+    fn extend(&mut self, page: Self) {
+        self.cases.extend(page.cases);
+        self.unreadable.extend(page.unreadable);
+    }
+
+    /// Says on the side that there are some that cannot be read.
+    fn mention(&self) {
+        if let Some(one) = self.unreadable.first() {
+            let count = self.unreadable.len();
+            eprintln!(
+                "{count} cases cannot be read by this program, {} for one: `orderflow case list` shows them",
+                one.case_id
+            );
+        }
+    }
+
+    /// One array: those that cannot be read have `unreadable` instead of what they are.
+    pub(super) fn to_json(&self) -> Vec<Value> {
+        let cases = self.cases.iter().map(|case| json!(case));
+        cases.chain(self.unreadable.iter().map(|one| json!(one))).collect()
     }
 }
 
@@ -193,30 +316,51 @@ pub(super) struct Chosen {
     all: bool,
     #[command(flatten)]
     filter: Filter,
+    /// How many at most, the oldest first
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 impl Chosen {
     /// Reads them. That none is said is an error: a command that changes things takes nothing for everything.
-    pub(super) async fn load(&self, aws: &Aws) -> anyhow::Result<Vec<StoredCase>> {
+    pub(super) async fn load(&self, aws: &Aws) -> anyhow::Result<Found> {
+        self.load_as_of(aws, aws.now_ms()).await
+    }
+
+    async fn load_as_of(&self, aws: &impl ReadCases, now_ms: u64) -> anyhow::Result<Found> {
         if self.case_ids.is_empty() {
             ensure!(
                 self.all || !self.filter.is_empty(),
                 "which cases? Give ids, a filter such as --fingerprint, or --all"
             );
-            // The oldest first: as they came.
-            let mut found = self.filter.find(aws, Status::Open, MOST).await?;
-            found.reverse();
+            let most = usize::try_from(self.limit)?;
+            let (mut found, more) = self.filter.oldest(aws, now_ms, most).await?;
+            if more > 0 {
+                eprintln!(
+                    "these are the oldest {most}; {more} more are so: run it again for them, or give a larger --limit"
+                );
+            }
+            if !self.all {
+                // Nobody can tell whether they are so.
+                found.mention();
+                found.unreadable.clear();
+            }
             return Ok(found);
         }
         ensure!(self.filter.is_empty(), "give ids or a filter, not both");
-        let mut cases = Vec::with_capacity(self.case_ids.len());
+        let mut found = Found::default();
         for case_id in &self.case_ids {
-            let Some(case) = aws.load_case(case_id).await? else {
-                bail!("there is no case {case_id}: `orderflow case list` shows what there is");
-            };
-            cases.push(case);
+            match aws.load_case(case_id).await {
+                Ok(Some(case)) => found.cases.push(case),
+                Ok(None) => bail!("there is no case {case_id}: `orderflow case list` shows what there is"),
+                Err(StoreError::Unreadable(unreadable)) => {
+                    let case_id = case_id.to_string();
+                    found.unreadable.push(UnreadableCase { case_id, unreadable, opened_at_ms: 0 });
+                }
+                Err(error @ (StoreError::NotDone(_) | StoreError::Unknown(_))) => return Err(error.into()),
+            }
         }
-        Ok(cases)
+        Ok(found)
     }
 }
 
@@ -232,5 +376,86 @@ mod tests {
         for text in ["", "h", "12", "12 h", "-1h", "1w", "99999999999999999999d", "1ü"] {
             assert!(age(text).is_err_and(|why| why.contains("12h")), "{text}");
         }
+    }
+
+    /// So many open cases, the newest first; the third page has one that cannot be read.
+    struct Table(u32);
+
+    impl ReadCases for Table {
+        async fn load_case(&self, case_id: &CaseId) -> Result<Option<StoredCase>, StoreError> {
+            match case_id.as_str() {
+                "newer" => Err(StoreError::Unreadable("its kind is of tomorrow".to_owned())),
+                "none" => Ok(None),
+                _ => Ok(Some(case(7))),
+            }
+        }
+
+        async fn list_cases(
+            &self,
+            _: &CaseIndex,
+            limit: u32,
+            after: Option<&str>,
+        ) -> Result<ports::CasePage, StoreError> {
+            let from = after.map_or(0, |after| after.parse().unwrap());
+            let to = (from + limit).min(self.0);
+            let newer = UnreadableCase { case_id: "newer".to_owned(), unreadable: "?".to_owned(), opened_at_ms: 0 };
+            Ok(ports::CasePage {
+                cases: (from..to).map(|at| case(self.0 - at)).collect(),
+                unreadable: if from == 200 { vec![newer] } else { Vec::new() },
+                next: (to < self.0).then(|| to.to_string()),
+            })
+        }
+
+        async fn audits_of(&self, _: &str) -> Result<Vec<ports::Audit>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn load_raw(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    fn case(opened_at_ms: u32) -> StoredCase {
+        let case = ports::Case {
+            case_id: format!("case-{opened_at_ms}").parse().unwrap(),
+            kind: CaseKind::DeadLetter,
+            attempt: String::new(),
+            row_version: 0,
+            fingerprint: "payment/expired".to_owned(),
+            class: CaseClass::Transient,
+            step: if opened_at_ms.is_multiple_of(2) { "payment" } else { "stock" }.to_owned(),
+            order_id: String::new(),
+            tenant: None,
+            digest: String::new(),
+            opened_at_ms: opened_at_ms.into(),
+            letter: None,
+        };
+        let (status, last_seen_ms) = (CaseStatus::Open, case.opened_at_ms);
+        StoredCase { case, status, last_seen_ms, closed_at_ms: None, seen: 1, replays: 0 }
+    }
+
+    fn chosen(all: bool, step: Option<&str>, limit: u32, ids: &[&str]) -> Chosen {
+        let filter = Filter { step: step.map(str::to_owned), ..Filter::any() };
+        Chosen { case_ids: ids.iter().map(|id| id.parse().unwrap()).collect(), all, filter, limit }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_are_taken_first_from_however_many_there_are() {
+        let found = chosen(false, Some("payment"), 3, &[]).load_as_of(&Table(60_001), 0).await.unwrap();
+        let ids: Vec<&str> = found.cases.iter().map(|case| case.case.case_id.as_str()).collect();
+        assert_eq!(ids, ["case-2", "case-4", "case-6"]);
+        assert_eq!(found.unreadable, [], "nobody can tell whether it is of that step");
+        let all = chosen(true, None, 10_000, &[]).load_as_of(&Table(250), 0).await.unwrap();
+        assert_eq!((all.cases.len(), all.unreadable.len()), (250, 1), "all are all");
+        assert!(all.cases.is_sorted_by_key(|case| case.case.opened_at_ms));
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_is_told_apart_from_one_that_is_not_there() {
+        let found = chosen(false, None, 1, &["case-7", "newer"]).load_as_of(&Table(0), 0).await.unwrap();
+        assert_eq!((found.cases.len(), found.unreadable.len()), (1, 1));
+        assert!(found.to_json()[1]["unreadable"].as_str().is_some_and(|why| why.contains("of tomorrow")));
+        let none = chosen(false, None, 1, &["none"]).load_as_of(&Table(0), 0).await.unwrap_err();
+        assert!(none.to_string().contains("there is no case none"), "{none}");
     }
 }

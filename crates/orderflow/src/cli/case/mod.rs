@@ -1,23 +1,22 @@
 //! `orderflow case list|groups|show|replay|close|export`: what a person has to decide, through the functions' own code.
 
 mod filter;
+mod replay;
 pub(super) mod show;
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
 use lambda_queue::Clock as _;
 use order::CaseId;
 use platform::Aws;
-use ports::{ReadCases as _, StoredCase};
+use ports::ReadCases as _;
 use serde_json::{Value, json};
 use triage_dead_letters::decide::{Closed, close};
-use triage_dead_letters::replay::{Action, Outcome, Pace, Report, Stopped, plan, run as run_replay};
 
 pub(super) use filter::age;
-use filter::{Chosen, Filter, Status};
+use filter::{Chosen, Filter, Found, Status};
 
 use super::operator::{Asking, by};
 use super::output::out;
@@ -132,13 +131,8 @@ pub(super) async fn run(command: CaseCommand, json: bool) -> anyhow::Result<()> 
     match command {
         CaseCommand::List(what) => {
             let aws = what.target.aws().await?;
-            let cases = what.filter.find(&aws, what.status, what.limit).await?;
-            if json {
-                print(&cases)?
-            } else {
-                show::cases(&cases, aws.now_ms())?
-            }
-            Ok(())
+            let found = what.filter.look(&aws, what.status, what.limit).await?;
+            if json { print(&found.to_json()) } else { Ok(show::cases(&found, aws.now_ms())?) }
         }
         CaseCommand::Groups(what) => {
             let aws = what.target.aws().await?;
@@ -152,22 +146,28 @@ pub(super) async fn run(command: CaseCommand, json: bool) -> anyhow::Result<()> 
             Ok(())
         }
         CaseCommand::Show(what) => show_one(&what, json).await,
-        CaseCommand::Replay(what) => replay(&what, json).await,
+        CaseCommand::Replay(what) => replay::replay(&what, json).await,
         CaseCommand::Close(what) => close_all(&what, json).await,
         CaseCommand::Export(what) => {
             let aws = what.target.aws().await?;
-            for case in what.filter.find(&aws, what.status, usize::MAX).await? {
-                let mut line = json!(case);
-                if what.audits
-                    && let Value::Object(line) = &mut line
-                {
-                    line.insert("audits".to_owned(), json!(aws.audits_of(case.case.case_id.as_str()).await?));
-                }
-                writeln!(out(), "{line}")?;
-            }
-            Ok(())
+            what.filter.pages(&aws, what.status, async |page| export(&aws, page, what.audits).await).await
         }
     }
+}
+
+/// A page of cases as lines.
+async fn export(aws: &Aws, page: Found, audits: bool) -> anyhow::Result<()> {
+    for case in page.cases {
+        let mut line = json!(case);
+        if audits && let Value::Object(line) = &mut line {
+            line.insert("audits".to_owned(), json!(aws.audits_of(case.case.case_id.as_str()).await?));
+        }
+        writeln!(out(), "{line}")?;
+    }
+    for unreadable in page.unreadable {
+        writeln!(out(), "{}", json!(unreadable))?;
+    }
+    Ok(())
 }
 
 fn print(what: &impl serde::Serialize) -> anyhow::Result<()> {
@@ -210,93 +210,21 @@ async fn raw_of(aws: &Aws, key: &str) -> anyhow::Result<Value> {
 }
 
 /// Of the chosen ones, as they stand now.
-async fn chosen(chosen: &Chosen, aws: &Aws) -> anyhow::Result<Vec<StoredCase>> {
-    let cases = chosen.load(aws).await?;
-    ensure!(!cases.is_empty(), "no open case is so: `orderflow case list` shows what there is");
-    Ok(cases)
+async fn chosen(chosen: &Chosen, aws: &Aws) -> anyhow::Result<Found> {
+    let found = chosen.load(aws).await?;
+    let none = found.cases.is_empty() && found.unreadable.is_empty();
+    ensure!(!none, "no open case is so: `orderflow case list` shows what there is");
+    Ok(found)
 }
-
-async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
-    let aws = what.target.aws().await?;
-    let cases = chosen(&what.chosen, &aws).await?;
-    let open = Filter::any().find(&aws, Status::Open, usize::MAX).await?;
-    let planned = plan(&aws, cases, &open, what.despite_breaker).await?;
-    if what.dry_run && json {
-        return print(&planned);
-    }
-    if !json {
-        show::plan(&planned)?;
-    }
-    if what.dry_run {
-        return Ok(());
-    }
-    let doing = planned.iter().filter(|one| !matches!(one.action, Action::Refused { .. })).count();
-    let refused = planned.len() - doing;
-    ensure!(doing > 0, "none of these can be replayed: see what they say with --dry-run");
-    what.asking.confirm(&format!("Replay {doing} cases, at most {} a second?", what.rate))?;
-    let reason = if what.reason.is_empty() { "replayed" } else { what.reason.as_str() };
-    let by = by(&what.target, reason).await?;
-    let pace = Pace { between: Duration::from_secs_f64(1.0 / what.rate), watch: Duration::from_secs(what.watch) };
-    let total = planned.len();
-    let report = run_replay(&aws, planned, &by, pace, |so_far| {
-        eprintln!(
-            "{} of {total} taken, {} sent, {} failed, {} not known yet",
-            so_far.cases.len(),
-            so_far.sent,
-            so_far.failed,
-            so_far.unknown
-        );
-    })
-    .await;
-    if json {
-        print(&report)?
-    } else {
-        show::report(&report)?
-    }
-    how_it_ended(&report, refused)
-}
-
-/// An error where it did not come to its end; `refused` are those that nothing was to be done for.
-fn how_it_ended(report: &Report, refused: usize) -> anyhow::Result<()> {
-    if report.stopped == Some(Stopped::Failed) {
-        bail!("stopped: {} of {} failed. See what they say: `orderflow case list`", report.failed, report.sent);
-    }
-    if report.unknown > 0 {
-        let held = report.cases.iter().filter(|(_, became)| *became == Outcome::Held).count();
-        return Err(NotKnownYet { unknown: report.unknown, held }.into());
-    }
-    let left = report.cases.iter().filter(|(_, became)| matches!(became, Outcome::Refused(_))).count();
-    ensure!(left <= refused, "{} were left, which is not as planned: see what they say above", left - refused);
-    Ok(())
-}
-
-/// Some that were sent are not done yet, and nothing failed: not an end, and no failure.
-#[derive(Debug)]
-pub(crate) struct NotKnownYet {
-    unknown: usize,
-    held: usize,
-}
-
-impl std::fmt::Display for NotKnownYet {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { unknown, held } = self;
-        write!(
-            to,
-            "{unknown} not known yet, {held} not begun: what was sent is neither done nor has it failed. Run it again later \
-             for the rest; `orderflow breaker list`, `orderflow queue list` and `orderflow trace <order>` show what it waits \
-             for"
-        )
-    }
-}
-
-impl std::error::Error for NotKnownYet {}
 
 async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
     let aws = what.target.aws().await?;
-    let cases = chosen(&what.chosen, &aws).await?;
+    let found = chosen(&what.chosen, &aws).await?;
     if !json {
-        show::cases(&cases, aws.now_ms())?;
+        show::cases(&found, aws.now_ms())?;
     }
+    let Found { cases, unreadable } = found;
+    let all = cases.len() + unreadable.len();
     let abandon = if what.abandon { ", and give up the orders that are parked with them" } else { "" };
     what.asking.confirm(&format!("Close {} cases{abandon}?", cases.len()))?;
     let by = by(&what.target, &what.reason).await?;
@@ -324,39 +252,18 @@ async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
             writeln!(out(), "{} {words}", case.case.case_id)?;
         }
     }
+    // Nobody can tell what would be closed with it.
+    left += unreadable.len();
+    for one in unreadable {
+        if json {
+            closed.push(json!({ "case_id": one.case_id, "became": { "unreadable": one.unreadable } }));
+        } else {
+            writeln!(out(), "{} left open: {}", one.case_id, show::why_unreadable(&one))?;
+        }
+    }
     if json {
         print(&closed)?;
     }
-    ensure!(left == 0, "{left} of {} cases are not closed", cases.len());
+    ensure!(left == 0, "{left} of {all} cases are not closed");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use triage_dead_letters::replay::Fate;
-
-    use super::*;
-
-    #[test]
-    fn a_replay_of_which_too_little_is_known_ends_neither_well_nor_in_failure() {
-        let code = |report: &Report| how_it_ended(report, 0).map_or_else(|error| crate::cli::exit_code(&error), |()| 0);
-        let of = |became: &[Outcome]| became.iter().map(|became| ("case".to_owned(), became.clone())).collect();
-        let done = Report { sent: 1, cases: of(&[Outcome::Sent(Fate::Done)]), ..Report::default() };
-        assert_eq!(code(&done), 0);
-        let unknown = Report {
-            sent: 1,
-            unknown: 1,
-            stopped: Some(Stopped::NotKnownYet),
-            cases: of(&[Outcome::Sent(Fate::NotKnownYet), Outcome::Held]),
-            ..Report::default()
-        };
-        assert_eq!(code(&unknown), crate::cli::NOT_KNOWN_YET);
-        let why = how_it_ended(&unknown, 0).unwrap_err().to_string();
-        assert!(why.starts_with("1 not known yet, 1 not begun") && why.contains("Run it again later"), "{why}");
-        let failed = Report { failed: 1, stopped: Some(Stopped::Failed), ..unknown };
-        assert_eq!(code(&failed), 1);
-        let meanwhile = Report { cases: of(&[Outcome::Refused("a breaker opened".to_owned())]), ..Report::default() };
-        assert_eq!(code(&meanwhile), 1);
-        assert!(how_it_ended(&meanwhile, 1).is_ok(), "it was refused by the plan");
-    }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use lambda_queue::envelope::rfc3339;
-use ports::{Audit, StoredCase};
+use ports::{Audit, StoredCase, UnreadableCase};
 use serde::Serialize;
 use triage_dead_letters::replay::{Action, Fate, Outcome, Planned, Report};
 
+use super::filter::Found;
 use crate::cli::output::{out, table};
 
 /// How long ago, in the largest unit that tells something.
@@ -21,10 +22,15 @@ pub(in crate::cli) fn ago(now_ms: u64, at_ms: u64) -> String {
     }
 }
 
-pub(super) fn cases(cases: &[StoredCase], now_ms: u64) -> io::Result<()> {
+/// What to say of a case that a newer program wrote.
+pub(super) fn why_unreadable(one: &UnreadableCase) -> String {
+    format!("this program cannot read it ({}): use the version that wrote it", one.unreadable)
+}
+
+pub(super) fn cases(found: &Found, now_ms: u64) -> io::Result<()> {
     let mut rows = table();
     rows.set_header(["case", "status", "class", "step", "order", "tenant", "opened", "what"]);
-    for stored in cases {
+    for stored in &found.cases {
         let case = &stored.case;
         rows.add_row([
             case.case_id.to_string(),
@@ -36,6 +42,12 @@ pub(super) fn cases(cases: &[StoredCase], now_ms: u64) -> io::Result<()> {
             format!("{} ago", ago(now_ms, case.opened_at_ms)),
             case.digest.clone(),
         ]);
+    }
+    for one in &found.unreadable {
+        let opened =
+            if one.opened_at_ms > 0 { format!("{} ago", ago(now_ms, one.opened_at_ms)) } else { String::new() };
+        let why = why_unreadable(one);
+        rows.add_row([one.case_id.as_str(), "unreadable", "", "", "", "", &opened, &why]);
     }
     writeln!(out(), "{rows}")
 }
@@ -165,12 +177,16 @@ fn action(action: &Action) -> String {
     }
 }
 
-pub(super) fn plan(planned: &[Planned]) -> io::Result<()> {
+pub(super) fn plan(planned: &[Planned], unreadable: &[UnreadableCase]) -> io::Result<()> {
     let mut rows = table();
     rows.set_header(["case", "step", "order", "would"]);
     for one in planned {
         let case = &one.case.case;
         rows.add_row([case.case_id.to_string(), case.step.clone(), case.order_id.clone(), action(&one.action)]);
+    }
+    for one in unreadable {
+        let would = format!("nothing: {}", why_unreadable(one));
+        rows.add_row([one.case_id.clone(), String::new(), String::new(), would]);
     }
     writeln!(out(), "{rows}")
 }
