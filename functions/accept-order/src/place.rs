@@ -79,11 +79,28 @@ fn lane(asked: Option<Lane>, max_lane: Lane) -> Result<Lane, Problem> {
     }
 }
 
-/// Sends what a committed row owes. A send that fails loses nothing: the row is due for `recover-orders`.
+/// How long ago a send may have begun that is made once more, milliseconds. An entry of a batch that SQS could not take is
+/// answered at once, and the client does not repeat it; a call that took longer it has repeated already.
+const ONCE_MORE_MS: u64 = 1_000;
+
+/// Sends what a committed row owes, once more where it is answered quickly that it did not leave: a command only points at
+/// its row, so that two of them do no harm. A send that fails loses nothing: the row is due for `recover-orders`.
 pub async fn send_owed(ports: &impl Ports, order: &Order) {
     let messages: Vec<Outgoing> = owed(ports, order, None);
     let Some(first) = messages.first() else { return };
-    for why in ports.send(&first.queue, &messages).await.into_iter().filter_map(Result::err) {
+    let began_ms = ports.now_ms();
+    let results = ports.send(&first.queue, &messages).await;
+    let failed = messages.iter().zip(results).filter(|(_, result)| result.is_err()).map(|(message, _)| message.clone());
+    let failed: Vec<Outgoing> = failed.collect();
+    if failed.is_empty() {
+        return;
+    }
+    let again = if ports.now_ms().saturating_sub(began_ms) < ONCE_MORE_MS {
+        ports.send(&first.queue, &failed).await
+    } else {
+        vec![Err("it took too long to try once more".to_owned()); failed.len()]
+    };
+    for why in again.into_iter().filter_map(Result::err) {
         tracing::warn!(order_id = %order.order_id, queue = first.queue, why, "a command did not leave: recovery will send it");
     }
 }

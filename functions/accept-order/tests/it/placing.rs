@@ -171,6 +171,20 @@ async fn a_command_that_cannot_leave_does_not_unaccept_the_order() {
     assert!(scene.world.only_row().due_at.is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_command_that_did_not_leave_is_sent_once_more_unless_it_took_too_long_to_hear_so() {
+    for (fails_after_ms, sends, left) in
+        [(vec![], 1, 1), (vec![20], 2, 1), (vec![20, 20], 2, 0), (vec![999], 2, 1), (vec![1_000], 1, 0)]
+    {
+        let scene = Scene::new();
+        scene.world.failing_sends.lock().unwrap().extend(fails_after_ms.iter().copied());
+        assert_eq!(scene.ask(post_order(&order_body())).await.status, 202);
+        let sent = (scene.world.sends.load(Ordering::Relaxed), scene.world.take_sent().len());
+        assert_eq!(sent, (sends, left), "{fails_after_ms:?}");
+        assert!(scene.world.only_row().due_at.is_some(), "recovery stands behind it");
+    }
+}
+
 #[tokio::test]
 async fn a_panic_is_a_problem_too() {
     let scene = Scene::new();

@@ -43,6 +43,9 @@ pub struct World {
     ids: AtomicU64,
     pub rows: Mutex<BTreeMap<OrderId, Order>>,
     pub sent: Mutex<Vec<Outgoing>>,
+    /// So many sends fail, each after so long, milliseconds.
+    pub failing_sends: Mutex<VecDeque<u64>>,
+    pub sends: AtomicU32,
     pub faults: Mutex<Faults>,
     /// Rows that somebody else writes, one before each load.
     pub before_loads: Mutex<VecDeque<Order>>,
@@ -60,6 +63,8 @@ impl World {
             ids: AtomicU64::new(0),
             rows: Mutex::default(),
             sent: Mutex::default(),
+            failing_sends: Mutex::default(),
+            sends: AtomicU32::new(0),
             faults: Mutex::default(),
             before_loads: Mutex::default(),
             before_commits: Mutex::default(),
@@ -189,7 +194,12 @@ impl ListOrders for World {
 
 impl Queue for World {
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
-        if self.touch().send {
+        self.sends.fetch_add(1, Ordering::Relaxed);
+        let fails = self.failing_sends.lock().unwrap().pop_front();
+        if let Some(after_ms) = fails {
+            tokio::time::sleep(std::time::Duration::from_millis(after_ms)).await;
+        }
+        if self.touch().send || fails.is_some() {
             return vec![Err("the queue is away".to_owned()); messages.len()];
         }
         assert!(messages.iter().all(|message| message.queue == queue));
