@@ -187,6 +187,7 @@ impl<P: Ports> Run<'_, P> {
         if !live.settled {
             return Ok(Obeyed::Settling);
         }
+        let wanted = wanted.not_below(&live, mapping.normal);
         if (live.enabled, live.maximum_concurrency) == (wanted.enabled, wanted.maximum_concurrency) {
             return Ok(Obeyed::Is);
         }
@@ -197,6 +198,7 @@ impl<P: Ports> Run<'_, P> {
         if strange && now_ms.saturating_sub(live.changed_at_ms) < LEFT_ALONE_MS {
             return Ok(Obeyed::LeftAlone);
         }
+        // One change at a time: it is not queued, and not forced. The next turn looks again.
         if self.ports.set_mapping(&mapping.id, wanted.enabled, wanted.maximum_concurrency).await? == MappingSet::Busy {
             return Ok(Obeyed::Settling);
         }

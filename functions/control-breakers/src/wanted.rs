@@ -1,7 +1,9 @@
 //! What a mapping should be: a pure function of the breaker's row, the configured normal and the clock. The mapping as it is
-//! has no say in it, so whatever was done to it by hand or got lost on the way is put right by the next run.
+//! has no say in it, so whatever was done to it by hand or got lost on the way is put right by the next run. But for one
+//! thing: a ramp leads up from nothing, and takes nothing away from a mapping that is on ([`Wanted::not_below`]).
 
 use lambda_queue::breaker::{Row, State};
+use ports::Mapping;
 
 /// The concurrency with which a mapping begins again: the least that Lambda has.
 pub const FIRST: u32 = 2;
@@ -15,6 +17,19 @@ pub struct Wanted {
     pub enabled: bool,
     /// Its MaximumConcurrency, where it has one.
     pub maximum_concurrency: Option<u32>,
+}
+
+impl Wanted {
+    /// The same for a mapping that is on with more than a ramp would give it by now, up to its normal: its breaker opened and
+    /// closed before it was turned off, or while that was on its way. A change takes Lambda up to a minute, in which the
+    /// mapping takes no other: it is not spent on taking away what the next one gives back.
+    pub fn not_below(self, live: &Mapping, normal: Option<u32>) -> Self {
+        if !(self.enabled && live.enabled) {
+            return self;
+        }
+        let kept = live.maximum_concurrency.zip(normal).map(|(live, normal)| live.min(normal));
+        Self { maximum_concurrency: self.maximum_concurrency.max(kept), ..self }
+    }
 }
 
 /// What a mapping with this normal MaximumConcurrency (`None`: it has none) should be while its breaker's row is this. `None`
@@ -86,6 +101,26 @@ mod tests {
         assert_eq!(wanted(Some(&closed), None, 100_000), none, "a stream has no MaximumConcurrency");
         assert!(is_ramping(&closed, 20, 119_999) && !is_ramping(&closed, 20, 120_000));
         assert!(!is_ramping(&row(State::Open, 0), 20, 0) && !is_ramping(&Row::absent("payment"), 20, 0));
+    }
+
+    #[test]
+    fn a_ramp_takes_nothing_away_from_what_is_on_and_gives_nothing_over_the_normal() {
+        let live =
+            |enabled, maximum_concurrency| Mapping { enabled, settled: true, maximum_concurrency, changed_at_ms: 0 };
+        let on = |most| Wanted { enabled: true, maximum_concurrency: most };
+        let off = Wanted { enabled: false, maximum_concurrency: Some(2) };
+        for (wanted, live, expected) in [
+            (on(Some(4)), live(true, Some(16)), on(Some(16))),
+            (on(Some(4)), live(true, Some(2)), on(Some(4))),
+            (on(Some(4)), live(true, Some(40)), on(Some(20))),
+            (on(Some(20)), live(true, Some(40)), on(Some(20))),
+            (on(Some(4)), live(false, Some(16)), on(Some(4))),
+            (on(Some(4)), live(true, None), on(Some(4))),
+            (off, live(true, Some(20)), off),
+        ] {
+            assert_eq!(wanted.not_below(&live, Some(20)), expected, "{wanted:?} {live:?}");
+        }
+        assert_eq!(on(None).not_below(&live(true, None), None), on(None));
     }
 
     proptest! {

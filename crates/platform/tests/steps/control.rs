@@ -1,7 +1,7 @@
 //! `control-breakers` over the breakers' own table in memory, mappings that take their time, and providers that come and go.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,11 @@ const NAMES: &str =
 pub struct Lambda {
     platform: Arc<Platform<Memory>>,
     of: Mutex<BTreeMap<String, (Mapping, u64)>>,
-    takes_ms: u64,
+    pub takes_ms: u64,
+    /// Whether a look says that all has settled, though a change is under way: it lags.
+    pub lags: AtomicBool,
+    /// Every change that was asked for, and whether it was taken.
+    pub asked: Mutex<Vec<(String, bool, Option<u32>, MappingSet)>>,
     started: AtomicU64,
     broken: Mutex<Option<&'static str>>,
 }
@@ -42,15 +46,18 @@ impl SetMappings for Lambda {
             return Err(StoreError::NotDone("throttled".to_owned()));
         }
         let (mapping, settles_ms) = self.of.lock().unwrap()[id];
-        Ok(Mapping { settled: self.now_ms() >= settles_ms, ..mapping })
+        let settled = self.lags.load(Ordering::SeqCst) || self.now_ms() >= settles_ms;
+        Ok(Mapping { settled, ..mapping })
     }
 
     async fn set_mapping(&self, id: &str, enabled: bool, most: Option<u32>) -> Result<MappingSet, StoreError> {
         let now_ms = self.now_ms();
         let mut of = self.of.lock().unwrap();
         let (mapping, settles_ms) = of.get_mut(id).unwrap();
-        if now_ms < *settles_ms {
-            return Ok(MappingSet::Busy);
+        let set = if now_ms < *settles_ms { MappingSet::Busy } else { MappingSet::Taken };
+        self.asked.lock().unwrap().push((id.to_owned(), enabled, most, set));
+        if set == MappingSet::Busy {
+            return Ok(set);
         }
         *settles_ms = now_ms + self.takes_ms;
         (mapping.enabled, mapping.maximum_concurrency, mapping.changed_at_ms) = (enabled, most, now_ms);
@@ -103,6 +110,8 @@ impl Stage {
                 platform: platform.clone(),
                 of: Mutex::new(mappings.iter().map(on).collect()),
                 takes_ms: 3_000,
+                lags: AtomicBool::new(false),
+                asked: Mutex::default(),
                 started: AtomicU64::new(0),
                 broken: Mutex::new(None),
             },
@@ -134,17 +143,17 @@ impl Stage {
         (mapping.enabled, mapping.changed_at_ms) = (false, now_ms);
     }
 
-    fn down(&self) {
+    pub fn down(&self) {
         let lost = ProviderError::Unknown { why: "reset".to_owned() };
         self.outside.answers.lock().unwrap().insert(Dependency::Payment, lost);
     }
 
-    fn up(&self) {
+    pub fn up(&self) {
         self.outside.answers.lock().unwrap().clear();
     }
 }
 
-fn by_hand() -> Manual {
+pub fn by_hand() -> Manual {
     Manual::new("a test", "an outage")
 }
 
