@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lambda_queue::envelope::{Data, Envelope, Versions, split_version};
 use lambda_queue::idempotency::{Claim, Ended};
+use lambda_queue::metrics::Document;
 use lambda_queue::{Clock, Done, Failure, Record};
 use ports::{ClaimOnce, Event, Gate, LoadOrder, Mail, ProviderError, SendMail, StoreError};
 
@@ -26,6 +27,11 @@ const SEND_MS: u64 = 2_500;
 const GIVE_BACKS: u32 = 3;
 /// Between these, milliseconds, times the try.
 const GIVE_BACK_PAUSE_MS: u64 = 100;
+
+/// The code of a mail whose answer was lost: it may not have left.
+pub const MAIL_UNKNOWN: &str = "mail_unknown";
+/// The code of a mail that an earlier receive of the same event has claimed: it has sent it, or was cut off before.
+pub const MAIL_CLAIMED: &str = "mail_claimed";
 
 /// Renders the mail of an event; `None` for events that nobody is written about.
 pub type Render = fn(&order::Order, order::EventKind) -> Option<Mail>;
@@ -56,7 +62,14 @@ pub async fn handle(
     sender.gate().await?;
     let Some(claim) = ports.claim_once(&format!("mail#{}#{}", order.order_id, event.data.version)).await? else {
         // By another copy that is at work or has sent it; or by one that died, and then nobody sends it.
-        tracing::info!(order_id = %order.order_id, event = %kind, "the mail is claimed already: not sent here");
+        let code = claimed_already(record.context.receive_count);
+        if code == Some(MAIL_CLAIMED) {
+            tracing::warn!(order_id = %order.order_id, event = %kind, version = event.data.version, code,
+                "claimed by an earlier receive, which may have been cut off before it sent the mail: not sent here");
+            tell_uncertain(ports, MAIL_CLAIMED);
+        } else {
+            tracing::info!(order_id = %order.order_id, event = %kind, "the mail is claimed already: not sent here");
+        }
         return Ok(Done::already());
     };
     // The claim may have taken its time: what is begun now and cut off would count as sent.
@@ -85,7 +98,9 @@ pub async fn handle(
             Err(Failure::Retry { after: retry_after, why })
         }
         Err(ProviderError::Unknown { why } | ProviderError::Failed { why }) => {
-            tracing::warn!(order_id = %order.order_id, event = %kind, why, "the mail may not have left; not sent again");
+            tracing::warn!(order_id = %order.order_id, event = %kind, version = event.data.version, why, code = MAIL_UNKNOWN,
+                "the mail may not have left; not sent again");
+            tell_uncertain(ports, MAIL_UNKNOWN);
             Ok(Done::now(Vec::new()))
         }
         Err(ProviderError::Refused { why } | ProviderError::WrongState { why }) => {
@@ -96,6 +111,21 @@ pub async fn handle(
             Err(Failure::Poison { reason: format!("the mail was refused: {why}") })
         }
     }
+}
+
+/// What a claim that somebody has already says of its mail. Of a first receive it is another copy's, which tells its own
+/// story; of a later one it may be that of a receive that was cut off, and then nobody else would tell.
+fn claimed_already(receive_count: u32) -> Option<&'static str> {
+    (receive_count > 1).then_some(MAIL_CLAIMED)
+}
+
+/// Counts a mail that may never have left: the metric `mails_uncertain`, by code.
+fn tell_uncertain(clock: &impl Clock, code: &'static str) {
+    Document::new("mail uncertain")
+        .dimension("function", "notify-customer")
+        .metric("mails_uncertain", "Count", 1_u32)
+        .property("code", code)
+        .emit(clock.now_ms());
 }
 
 /// Gives a claim back whose mail surely did not leave; again where that fails, as a claim that stays silences its mail for
@@ -130,4 +160,14 @@ fn parse(record: &Record) -> Result<Event, Failure> {
     let versions = Versions::new().takes(name, VERSION);
     let event = versions.bring_up(event).map_err(|error| poison(&error.to_string()))?;
     Ok(event.typed()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_an_earlier_receive_left_is_told_and_another_copys_is_not() {
+        assert_eq!([1, 2, 50].map(claimed_already), [None, Some(MAIL_CLAIMED), Some(MAIL_CLAIMED)]);
+    }
 }
