@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use lambda_queue::ports::store::{Value, Write};
-use order::Sku;
-use ports::{Product, ReadCatalogue, StoreError};
+use lambda_queue::ports::store::{Reason, Transacted, Value, Write};
+use order::{Currency, Sku};
+use ports::{Audit, Product, ReadCatalogue, StoreError};
 
 use crate::item::{Item, number, number_of, text, text_of};
 use crate::{Aws, Backend, Platform};
@@ -31,6 +31,67 @@ fn product(item: &Item) -> Result<Product, StoreError> {
     read().ok_or_else(|| StoreError::Unreadable(format!("product {}", text_of(item, "sku").unwrap_or_default())))
 }
 
+/// What an operator changes of a product; what is `None` stays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProductChange {
+    /// Which.
+    pub sku: Sku,
+    /// What the customer reads.
+    pub name: Option<String>,
+    /// Minor units for one piece.
+    pub price_minor: Option<u64>,
+    /// Of the price.
+    pub currency: Option<Currency>,
+    /// Pieces that can be taken.
+    pub available: Option<u64>,
+}
+
+impl ProductChange {
+    /// The change that makes a product this one, whatever it was.
+    pub fn to(product: Product) -> Self {
+        Self {
+            sku: product.sku,
+            name: Some(product.name),
+            price_minor: Some(product.price_minor),
+            currency: Some(product.currency),
+            available: Some(product.available),
+        }
+    }
+
+    /// What it changes, by the names of the table.
+    fn values(&self) -> Vec<(&'static str, Value)> {
+        let values = [
+            ("name", self.name.clone().map(text)),
+            ("price_minor", self.price_minor.map(number)),
+            ("currency", self.currency.map(|currency| text(currency.code()))),
+            ("available", self.available.map(number)),
+        ];
+        values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// Whether it says all that a product is, so that one which is not there yet can be made of it.
+    fn is_whole(&self) -> bool {
+        self.values().len() == 4
+    }
+
+    /// In one line, for the audit record.
+    pub fn told(&self) -> String {
+        let of = |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}"));
+        let parts = [
+            of("name", self.name.clone()),
+            of("price_minor", self.price_minor.map(|minor| minor.to_string())),
+            of("currency", self.currency.map(|currency| currency.code().to_owned())),
+            of("available", self.available.map(|pieces| pieces.to_string())),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// What its audit records stand under.
+    pub fn subject(sku: &Sku) -> String {
+        format!("stock/{sku}")
+    }
+}
+
 /// What an operator does to the catalogue. Not a port: no function may.
 impl<B: Backend> Platform<B> {
     /// Writes a product: name, price, currency and what is available.
@@ -43,6 +104,36 @@ impl<B: Backend> Platform<B> {
             ("available".to_owned(), number(product.available)),
         ]);
         self.backend.write(Write::put(&self.names.stock_table, item)).await.map(drop)
+    }
+
+    /// Changes a product, or makes one where the change says all of it, in one transaction with its audit record. `false`:
+    /// there is no such product, and nothing is written. `stock`: UpdateItem, `cases`: PutItem.
+    ///
+    /// # Errors
+    /// The tables'. A change that says nothing is `NotDone`.
+    pub async fn change_product(&self, change: &ProductChange, audit: &Audit) -> Result<bool, StoreError> {
+        let values = change.values();
+        if values.is_empty() {
+            return Err(StoreError::NotDone("nothing is to be changed".to_owned()));
+        }
+        let sets: Vec<String> = values.iter().map(|(name, _)| format!("#{name} = :{name}")).collect();
+        let key = HashMap::from([("sku".to_owned(), text(change.sku.as_str()))]);
+        let mut update = Write::update(&self.names.stock_table, key, format!("SET {}", sets.join(", ")));
+        for (name, value) in values {
+            update = update.name(format!("#{name}"), name).value(format!(":{name}"), value);
+        }
+        if !change.is_whole() {
+            update = update.when("attribute_exists(sku)");
+        }
+        match self.backend.transact(vec![update, self.audit(audit)]).await? {
+            Transacted::Done => Ok(true),
+            Transacted::Refused(reasons) => match reasons.first() {
+                Some(Reason::ConditionFailed(_)) => Ok(false),
+                Some(Reason::None | Reason::Conflict | Reason::Other(_)) | None => {
+                    Err(StoreError::NotDone("the transaction met another one".to_owned()))
+                }
+            },
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Backend, Platform, item};
 
 impl<B: Backend> Platform<B> {
     /// The put of an audit record. Its id is its own, so one whose answer was lost finds itself.
-    fn audit(&self, audit: &Audit) -> Write {
+    pub(crate) fn audit(&self, audit: &Audit) -> Write {
         let mut record: Item = HashMap::from([
             ("case_id".to_owned(), text(audit.audit_id.clone())),
             ("fingerprint".to_owned(), text(audits_of(&audit.subject))),

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
+pub use catalogue::ProductChange;
 pub use settings::{Names, Retention, setting};
 
 /// What a platform stands on.

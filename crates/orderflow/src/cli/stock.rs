@@ -1,16 +1,22 @@
-//! `orderflow stock set|show|import`: the catalogue, straight in its table.
+//! `orderflow stock set|show|import`: the catalogue, straight in its table. Every change is one transaction with its audit
+//! record.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::{Args, Subcommand};
+use order::{Currency, Sku};
+use platform::{Aws, ProductChange};
+use ports::ReadCases as _;
+use triage_dead_letters::decide::By;
 
+use super::case::show::audit_table;
+use super::operator::by;
 use super::output::{self, out};
 use super::target::Target;
-use crate::stack::{Product, read_products, seed};
+use crate::stack::{Product, read_products};
 
 /// The catalogue.
 #[derive(Debug, Subcommand)]
@@ -26,7 +32,7 @@ pub(super) enum StockCommand {
 #[derive(Debug, Args)]
 pub(super) struct Set {
     /// Stock keeping unit
-    sku: String,
+    sku: Sku,
     /// How many can be reserved
     #[arg(long)]
     available: Option<u64>,
@@ -38,7 +44,10 @@ pub(super) struct Set {
     name: Option<String>,
     /// ISO 4217 code
     #[arg(long)]
-    currency: Option<String>,
+    currency: Option<Currency>,
+    /// Why: written down
+    #[arg(long, default_value = "by hand")]
+    reason: String,
     #[command(flatten)]
     target: Target,
 }
@@ -55,6 +64,9 @@ pub(super) struct Show {
 pub(super) struct Import {
     /// A JSON list of products, as events/catalogue.json
     file: PathBuf,
+    /// Why: written down with each product
+    #[arg(long, default_value = "by hand")]
+    reason: String,
     #[command(flatten)]
     target: Target,
 }
@@ -71,16 +83,22 @@ pub(super) async fn run(command: StockCommand, json: bool) -> anyhow::Result<()>
             if let (Some(sku), true) = (&what.sku, products.is_empty()) {
                 bail!("there is no product {sku}");
             }
-            show(&products, json)
+            show(&products, json)?;
+            // Who changed it last, and why.
+            if let (Some(sku), false) = (&what.sku, json) {
+                let audits = what.target.aws().await?.audits_of(&ProductChange::subject(&sku.parse()?)).await?;
+                if !audits.is_empty() {
+                    writeln!(out(), "{}", audit_table(&audits))?;
+                }
+            }
+            Ok(())
         }
         StockCommand::Import(import) => {
-            let products = read_products(&import.file)?;
-            let (clients, outputs) = import.target.resolve().await?;
-            seed(&clients, outputs.output("StockTable")?, &products).await?;
+            let imported = import.apply().await?;
             if json {
-                writeln!(out(), "{}", serde_json::json!({ "imported": products.len() }))?;
+                writeln!(out(), "{}", serde_json::json!({ "imported": imported }))?;
             } else {
-                writeln!(out(), "imported {} products", products.len())?;
+                writeln!(out(), "imported {imported} products")?;
             }
             Ok(())
         }
@@ -88,51 +106,59 @@ pub(super) async fn run(command: StockCommand, json: bool) -> anyhow::Result<()>
 }
 
 impl Set {
-    /// One conditional update: either the product is there, or everything that a product needs is given.
+    /// One transaction with its audit record: either the product is there, or everything that a product needs is given.
     async fn apply(&self) -> anyhow::Result<Product> {
-        let mut values = BTreeMap::new();
-        let mut put = |field: &'static str, value: Option<AttributeValue>| {
-            if let Some(value) = value {
-                values.insert(field, value);
-            }
+        let Self { sku, available, price_minor, name, currency, reason, target } = self;
+        let change = ProductChange {
+            sku: sku.clone(),
+            name: name.clone(),
+            price_minor: *price_minor,
+            currency: *currency,
+            available: *available,
         };
-        put("available", self.available.map(|n| AttributeValue::N(n.to_string())));
-        put("price_minor", self.price_minor.map(|n| AttributeValue::N(n.to_string())));
-        put("name", self.name.clone().map(AttributeValue::S));
-        put("currency", self.currency.clone().map(AttributeValue::S));
-        ensure!(!values.is_empty(), "nothing to set: give --available, --price-minor, --name or --currency");
-        let whole = values.len() == 4;
-
-        let (clients, outputs) = self.target.resolve().await?;
-        let mut update = clients
-            .dynamodb
-            .update_item()
-            .table_name(outputs.output("StockTable")?)
-            .key("sku", AttributeValue::S(self.sku.clone()))
-            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
-        let sets: Vec<_> = values.keys().map(|field| format!("#{field} = :{field}")).collect();
-        update = update.update_expression(format!("SET {}", sets.join(", ")));
-        for (field, value) in values {
-            update = update.expression_attribute_names(format!("#{field}"), field);
-            update = update.expression_attribute_values(format!(":{field}"), value);
-        }
-        if !whole {
-            update = update.condition_expression("attribute_exists(sku)");
-        }
-        let answer = match update.send().await {
-            Ok(answer) => answer,
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                bail!(
-                    "there is no product {}: to add it, give --name, --price-minor, --currency and --available",
-                    self.sku
-                )
-            }
-            Err(error) => return Err(error).context("the product could not be written"),
-        };
-        product(answer.attributes.as_ref().context("the product was written, but not shown")?)
+        ensure!(!change.told().is_empty(), "nothing to set: give --available, --price-minor, --name or --currency");
+        let aws = target.aws().await?;
+        let by = by(target, reason).await?;
+        ensure!(
+            write(&aws, &change, &by).await?,
+            "there is no product {sku}: to add it, give --name, --price-minor, --currency and --available"
+        );
+        let (clients, outputs) = target.resolve().await?;
+        let mut written = all(&clients.dynamodb, outputs.output("StockTable")?, Some(sku.as_str())).await?;
+        written.pop().context("the product was written, but not shown")
     }
+}
+
+/// Changes a product, and writes down who did it and why.
+async fn write(aws: &Aws, change: &ProductChange, by: &By) -> anyhow::Result<bool> {
+    let audit = by.audit(aws, "stock", &ProductChange::subject(&change.sku), change.told());
+    aws.change_product(change, &audit).await.context("the product could not be written")
+}
+
+impl Import {
+    /// Each product in a transaction of its own: what was written when one fails stays, and running it again is safe.
+    async fn apply(&self) -> anyhow::Result<usize> {
+        let products = read_products(&self.file)?;
+        let changes = products.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
+        let aws = self.target.aws().await?;
+        let by = by(&self.target, &self.reason).await?;
+        for (at, change) in changes.iter().enumerate() {
+            let written = write(&aws, change, &by).await;
+            written.with_context(|| format!("{at} of {} products are written", changes.len()))?;
+        }
+        Ok(changes.len())
+    }
+}
+
+fn whole(product: &Product) -> anyhow::Result<ProductChange> {
+    let of = |what: &str| format!("product {}: {what}", product.sku);
+    Ok(ProductChange {
+        sku: product.sku.parse().with_context(|| of("its sku is none"))?,
+        name: Some(product.name.clone()),
+        price_minor: Some(product.price_minor),
+        currency: Some(product.currency.parse().with_context(|| of("its currency is none"))?),
+        available: Some(product.available),
+    })
 }
 
 async fn all(dynamodb: &aws_sdk_dynamodb::Client, table: &str, sku: Option<&str>) -> anyhow::Result<Vec<Product>> {

@@ -4,6 +4,7 @@
 
 mod canaries;
 mod cases;
+mod catalogue;
 mod control;
 mod dead_letters;
 mod differences;
@@ -14,6 +15,7 @@ mod records;
 mod refunds;
 mod replays;
 mod shop;
+mod slow_mappings;
 mod thousand;
 
 use std::sync::atomic::Ordering;
