@@ -30,6 +30,8 @@ use crate::wait::eventually;
 const STEPS: [&str; 4] = ["validate-order", "process-payment", "reserve-stock", "ship-order"];
 /// Nothing may have moved for so long.
 const STUCK_AFTER: Duration = Duration::from_secs(180);
+/// Express orders before anything is measured.
+const WARM_UP: usize = 20;
 /// Requests under way at once while the backlog is made.
 const AT_ONCE: usize = 24;
 /// Between two bulk orders that try the door.
@@ -197,6 +199,9 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
     let express = |seed| Plan::generate(seed, count, Mix::Happy, Some(Lane::Express), catalogue);
     let calm = || Manner::calm(Some(settings.rate), STUCK_AFTER);
 
+    // Processes that have never run would make the figures without a backlog worse than they are.
+    let warm_up = Plan::generate(settings.seed + 4_000, WARM_UP, Mix::Happy, Some(Lane::Express), catalogue)?;
+    let warmed = drive::drive(Arc::clone(&deployed), warm_up, Manner::calm(None, STUCK_AFTER)).await?;
     println!("express alone: {count} orders at {}/s", settings.rate);
     let alone = drive::drive(Arc::clone(&deployed), express(settings.seed)?, calm()).await?;
 
@@ -233,7 +238,7 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
     })
     .await?;
     wait_for_the_last_lines(&deployed, since_ms).await?;
-    for journal in [&alone, &behind] {
+    for journal in [&warmed, &alone, &behind] {
         troubles.extend(journal.troubles.iter().chain(&journal.stuck).cloned());
         placed.extend(journal.placed.iter().cloned());
     }

@@ -95,8 +95,9 @@ impl Word {
     pub fn capacity(&self, now_ms: u64) -> Option<Pace> {
         let slot = now_ms / SLOT_MS;
         let (first, last) = (slot.checked_sub(SLOTS + 2)?, slot.checked_sub(2)?);
-        let (fell_late, _) = self.late.range(first..=last).find(|(_, late)| **late > 0)?;
-        let done = self.late.range(fell_late + 1..=last).map(|(_, late)| late).sum();
+        let mut late = self.late.range(first..=last).skip_while(|(_, late)| **late == 0);
+        let (fell_late, _) = late.next()?;
+        let done = late.map(|(_, late)| late).sum();
         let in_ms = last.saturating_sub(*fell_late) * SLOT_MS;
         (done > 0).then_some(Pace { done, in_ms })
     }

@@ -32,6 +32,8 @@ pub struct Place {
     pub step: String,
 }
 
+type PlaceOf = dyn Fn(&str) -> Option<Place> + Send + Sync;
+
 /// Tells, after a batch, how late its queue is: to the lane's [`Row`], and as metric `lane_lag_ms` by lane and step.
 ///
 /// - At most every [`TELL_EVERY_MS`] a queue, and never of one that brought nothing.
@@ -46,7 +48,7 @@ pub struct Place {
 pub struct Teller<S> {
     world: Arc<S>,
     table: String,
-    place: Box<dyn Fn(&str) -> Option<Place> + Send + Sync>,
+    place: Box<PlaceOf>,
     tallies: Mutex<BTreeMap<String, Tally>>,
 }
 
@@ -103,9 +105,7 @@ impl<S: Store + QueueDepth + Clock + Send + Sync> Teller<S> {
     fn take(&self, of: &Worked<'_>, place: Place, now_ms: u64) -> Option<Told> {
         let mut tallies = self.lock();
         let tally = tallies.entry(of.queue.to_owned()).or_default();
-        if of.first_receives > 0 {
-            tally.lag_ms = of.waited_ms / of.first_receives;
-        }
+        tally.lag_ms = of.waited_ms.checked_div(of.first_receives).unwrap_or(tally.lag_ms);
         tally.received += of.first_receives;
         tally.waited_ms = tally.waited_ms.saturating_add(of.waited_ms);
         let done = tally.slots.entry(now_ms / SLOT_MS).or_default();
