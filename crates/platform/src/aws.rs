@@ -238,19 +238,21 @@ impl QueueDepth for Cloud {
 
 impl Store for Cloud {
     async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
-        self.dynamo().get(table, key, consistent).await
+        self.dynamo().get(table, key, consistent).await.map_err(|error| error.of(table))
     }
 
     async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
-        self.dynamo().get_all(table, keys, consistent).await
+        self.dynamo().get_all(table, keys, consistent).await.map_err(|error| error.of(table))
     }
 
     async fn query(&self, query: Query) -> Result<Page, StoreError> {
-        self.dynamo().query(query).await
+        let table = query.table.clone();
+        self.dynamo().query(query).await.map_err(|error| error.of(&table))
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        self.dynamo().write(write).await
+        let table = write.table.clone();
+        self.dynamo().write(write).await.map_err(|error| error.of(&table))
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {

@@ -19,16 +19,19 @@ impl<B: Backend> ReadCatalogue for Platform<B> {
 }
 
 fn product(item: &Item) -> Result<Product, StoreError> {
-    let read = || {
-        Some(Product {
-            sku: text_of(item, "sku")?.parse().ok()?,
-            name: text_of(item, "name")?,
-            price_minor: number_of(item, "price_minor")?,
-            currency: text_of(item, "currency")?.parse().ok()?,
-            available: number_of(item, "available")?,
-        })
+    let no = |name: &str| {
+        let sku = text_of(item, "sku").unwrap_or_default();
+        StoreError::Unreadable(format!("product {sku}: no {name} that can be read"))
     };
-    read().ok_or_else(|| StoreError::Unreadable(format!("product {}", text_of(item, "sku").unwrap_or_default())))
+    let sku = text_of(item, "sku").and_then(|sku| sku.parse().ok());
+    let currency = text_of(item, "currency").and_then(|code| code.parse().ok());
+    Ok(Product {
+        sku: sku.ok_or_else(|| no("sku"))?,
+        name: text_of(item, "name").ok_or_else(|| no("name"))?,
+        price_minor: number_of(item, "price_minor").ok_or_else(|| no("price"))?,
+        currency: currency.ok_or_else(|| no("currency"))?,
+        available: number_of(item, "available").ok_or_else(|| no("available pieces"))?,
+    })
 }
 
 /// What an operator changes of a product; what is `None` stays.

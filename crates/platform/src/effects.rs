@@ -57,12 +57,14 @@ impl<B: Backend> Effects for Platform<B> {
             let ended = match end {
                 EffectEnd::Completed => leases.complete(lease, None, Receipt::Stands).await?,
                 EffectEnd::Parked => leases.park(lease).await?,
+                EffectEnd::ParkedInDoubt => leases.park_in_doubt(lease).await?,
             };
             return Ok(committed(&ended));
         }
         let record = match end {
             EffectEnd::Completed => leases.completion(lease, None, Receipt::Stands),
             EffectEnd::Parked => leases.parking(lease),
+            EffectEnd::ParkedInDoubt => leases.parking_in_doubt(lease),
         };
         let commit_id = self.backend.fresh().to_string();
         let row = item::update(&self.names.orders_table, before, after, &commit_id)?;

@@ -165,19 +165,21 @@ impl QueueDepth for Memory {
 
 impl Store for Memory {
     async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
-        self.store.get(table, key, consistent).await
+        self.store.get(table, key, consistent).await.map_err(|error| error.of(table))
     }
 
     async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
-        self.store.get_all(table, keys, consistent).await
+        self.store.get_all(table, keys, consistent).await.map_err(|error| error.of(table))
     }
 
     async fn query(&self, query: Query) -> Result<Page, StoreError> {
-        self.store.query(query).await
+        let table = query.table.clone();
+        self.store.query(query).await.map_err(|error| error.of(&table))
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        self.store.write(write).await
+        let table = write.table.clone();
+        self.store.write(write).await.map_err(|error| error.of(&table))
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {

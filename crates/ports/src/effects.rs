@@ -14,6 +14,9 @@ pub enum EffectEnd {
     Completed,
     /// A person has to look. The record stays in doubt, so that whoever resumes looks first; its attempts are counted anew.
     Parked,
+    /// The same where the last attempt may still have its effect: who resumes looks no sooner than its lease's end and the
+    /// provider's settle time allow.
+    ParkedInDoubt,
 }
 
 /// What committing an effect found.

@@ -38,10 +38,13 @@ pub fn normalised(reason: &str) -> String {
     // A status tells causes apart where it is said to be one, or begins what is said.
     let mut status_may_come = true;
     for token in without_quoted(reason).split_whitespace() {
+        let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
+        let is_amount = bare.len() == 3 && bare.bytes().all(|byte| byte.is_ascii_uppercase());
         for word in words_of(token, status_may_come) {
-            // A list of such things is as good as one of them.
-            let is_again = is_stand_in(&word) && words.last() == Some(&word);
-            if !is_again {
+            // A list of one thing is as good as one of it; and `1900 USD` is an amount, whatever the currency.
+            let is_again = words.last() == Some(&word);
+            let is_currency = is_amount && words.last().is_some_and(|last| last == "N");
+            if !is_again && !is_currency {
                 words.push(word);
             }
         }
@@ -49,10 +52,6 @@ pub fn normalised(reason: &str) -> String {
         status_may_come = token.ends_with(':') || matches!(last, "status" | "http" | "code" | "error" | "answered");
     }
     words.join("-")
-}
-
-fn is_stand_in(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Puts `TEXT` in the place of what is in double quotes: values. What is in backticks are names, and stays.
@@ -99,7 +98,7 @@ fn words_of(token: &str, status_may_come: bool) -> Vec<String> {
 fn word_of(part: &str, status_may_come: bool) -> String {
     let digits = part.bytes().filter(u8::is_ascii_digit).count();
     let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_uuid(part) {
+    if is_uuid(part) || is_providers_id(part) {
         return "ID".to_owned();
     }
     if digits == 0 {
@@ -135,6 +134,13 @@ fn is_sku(text: &str) -> bool {
     text.contains('-') && text.bytes().all(is_capital) && text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
+/// `req_dwyeezzonvbawv`, `pi_3NkQ81AaBbCc`: a short prefix and one long run, with a digit in it or not.
+fn is_providers_id(text: &str) -> bool {
+    text.split_once('_').is_some_and(|(prefix, rest)| {
+        (2..=4).contains(&prefix.len()) && rest.len() >= 12 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -156,6 +162,10 @@ mod tests {
             ("12 attempts at authorize#0 came to nothing", "N-attempts-at-authorize-N-came-to-nothing"),
             ("message of version 7, row of version 3", "message-of-version-N-row-of-version-N"),
             ("pi_3NkQ81AaBbCc is gone (req_9x8Y7z)", "ID-is-gone-ID"),
+            ("503 api_error (req_dwyeezzonvbawv)", "503-api_error-ID"),
+            ("more_permissions_required_for_application", "more_permissions_required_for_application"),
+            ("captured 1200 USD of 1900 EUR", "captured-N-of-N"),
+            ("cancelled: Conflict, None, None", "cancelled-conflict-none"),
             ("sha 9f86d081884c7d65 differs", "sha-HEX-differs"),
             ("deadbeefcafebabe", "HEX"),
             ("GET https://api.stripe.test/v1/x?id=3: 503", "get-URL-503"),

@@ -236,10 +236,12 @@ where
         }
         Claimed::Busy { operation } => return Err(Failure::retry(format!("the record is busy with {operation}"))),
     };
+    let in_vain = format!("{MAX_ATTEMPTS} attempts at {} came to nothing", run.key.operation);
     if lease.attempts > MAX_ATTEMPTS {
-        let why = format!("{} attempts at {} came to nothing", MAX_ATTEMPTS, run.key.operation);
-        return park_effect(ports, &lease, order, &run, &why).await;
+        // Whoever made the last one died with it, or it would have said why.
+        return park_effect(ports, &lease, &order, &run, EffectEnd::Parked, &Why::of(&order, &in_vain)).await;
     }
+    let is_last = lease.attempts == MAX_ATTEMPTS;
     match effect(lease.clone(), in_doubt).await {
         Ok(outcome) => commit(ports, &lease, order, &outcome, causation).await,
         Err(Stop::NotRun { retry_after, why }) if in_doubt => {
@@ -258,18 +260,31 @@ where
             ports.free(&lease, false).await?;
             Err(Failure::Retry { after: Some(CALLED_OFF), why })
         }
+        Err(Stop::InDoubt { why }) if is_last => {
+            let words = format!("{in_vain}, the last: {why}");
+            park_effect(ports, &lease, &order, &run, EffectEnd::ParkedInDoubt, &Why::of(&order, &words)).await
+        }
         Err(Stop::InDoubt { why }) => Err(Failure::Unknown {
             key: lease.provider_key(),
             until_ms: lease.until_ms.saturating_add(run.settle_ms),
             why,
         }),
+        Err(Stop::Refused { why }) if is_last => {
+            // Whatever is asked of the provider, it is our request that is at fault: one cause over all commands.
+            let cause = format!("the provider refuses the request: {why}");
+            let words = format!("{in_vain}, the last: {cause}");
+            let why = Why { code: "refused", cause: &cause, words: &words };
+            park_effect(ports, &lease, &order, &run, EffectEnd::Parked, &why).await
+        }
         Err(Stop::Refused { why }) => {
             if !in_doubt {
                 ports.free(&lease, true).await?;
             }
             Err(Failure::bug(format!("the provider refuses the request: {why}")))
         }
-        Err(Stop::Stuck { why }) => park_effect(ports, &lease, order, &run, &why).await,
+        Err(Stop::Stuck { why }) => {
+            park_effect(ports, &lease, &order, &run, EffectEnd::Parked, &Why::of(&order, &why)).await
+        }
         Err(Stop::Failed(failure)) => Err(failure),
     }
 }
@@ -324,18 +339,36 @@ async fn commit<P: Effects + OpenCase + SendCommands + Clock>(
     Err(Failure::again("the row changed under every try"))
 }
 
+/// Why an order is parked.
+struct Why<'a> {
+    /// What tells its group, with the cause: the command, where it matters which.
+    code: &'a str,
+    /// What groups it with others.
+    cause: &'a str,
+    /// What an operator reads.
+    words: &'a str,
+}
+
+impl<'a> Why<'a> {
+    fn of(order: &Order, words: &'a str) -> Self {
+        Self { code: order.next_command().map_or("none", order::Command::name), cause: words, words }
+    }
+}
+
 /// Opens a case and parks the order with its effect.
 async fn park_effect<P: Effects + OpenCase + LoadOrder + Clock>(
     ports: &P,
     lease: &Lease,
-    order: Order,
+    order: &Order,
     run: &EffectRun<'_>,
-    why: &str,
+    end: EffectEnd,
+    why: &Why<'_>,
 ) -> Result<Done, Failure> {
-    let (case, after) = parked(&order, run.step, CaseClass::Transient, why, &lease.owner, ports.now_ms())?;
-    open(ports, &case, &order).await?;
-    let row = match ports.commit_effect(lease, EffectEnd::Parked, &order, &after).await? {
+    let (case, after) = parked(order, run.step, CaseClass::Transient, why, &lease.owner, ports.now_ms())?;
+    open(ports, &case, order).await?;
+    let row = match ports.commit_effect(lease, end, order, &after).await? {
         EffectCommit::Done => {
+            let why = why.words;
             tracing::error!(order_id = %order.order_id, case_id = %case.case_id, step = run.step, why, "order parked");
             tell_opened(&case, ports.now_ms());
             return Ok(Done::now(Vec::new()));
@@ -355,7 +388,7 @@ pub async fn park<P: CommitOrder + OpenCase + Clock>(
     class: CaseClass,
     why: &str,
 ) -> Result<bool, Failure> {
-    let (case, after) = parked(order, step, class, why, step, ports.now_ms())?;
+    let (case, after) = parked(order, step, class, &Why::of(order, why), step, ports.now_ms())?;
     open(ports, &case, order).await?;
     match ports.commit_order(order, &after).await? {
         Commit::Done => {
@@ -466,27 +499,27 @@ fn parked(
     order: &Order,
     step: &str,
     class: CaseClass,
-    why: &str,
+    why: &Why<'_>,
     who: &str,
     now_ms: u64,
 ) -> Result<(Case, Order), Failure> {
     let case_id = parking_case(order, parkings(order))?;
-    let parked = Parked { case_id: case_id.clone(), reason: why.to_owned(), at_ms: now_ms, abandoned: false };
+    let parked =
+        Parked { case_id: case_id.clone(), reason: why.words.to_owned(), at_ms: now_ms, abandoned: false };
     let Next::Changed(after) = transition(order, &Outcome::Parked(parked), now_ms).map_err(bug)? else {
         return Err(Failure::again("nothing is owed any more: nothing to park"));
     };
-    let command = order.next_command().map_or("none", order::Command::name);
     let case = Case {
         case_id,
         kind: CaseKind::Parked,
         attempt: format!("{}/{who}", order.version),
         row_version: order.version,
-        fingerprint: fingerprint(step, command, why),
+        fingerprint: fingerprint(step, why.code, why.cause),
         class,
         step: step.to_owned(),
         order_id: order.order_id.to_string(),
         tenant: Some(order.tenant.clone()),
-        digest: why.to_owned(),
+        digest: why.words.to_owned(),
         opened_at_ms: now_ms,
         letter: None,
     };

@@ -107,12 +107,13 @@ fn parse_up_to(
 ) -> Result<CommandMessage, Failure> {
     let poison = |reason: String| Failure::Poison { reason };
     let message = Envelope::<Data>::parse(body)?;
-    let known = split_version(&message.kind).and_then(|(name, _)| {
-        let command: Command = name.strip_prefix("orderflow.")?.parse().ok()?;
-        (command.step() == step).then_some((command, name))
-    });
+    let known = split_version(&message.kind)
+        .and_then(|(name, _)| Some((name.strip_prefix("orderflow.")?.parse::<Command>().ok()?, name)));
     let (command, name) =
         known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&message.kind))))?;
+    if command.step() != step {
+        return Err(poison(format!("no command of {}, but of {}", step.name(), command.step().name())));
+    }
     let versions = versions(name, newest);
     let message =
         versions.bring_up(message).map_err(|error: VersionError| error.into_failure(receive_count, now_ms))?;

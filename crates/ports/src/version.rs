@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use lambda_queue::Failure;
 use lambda_queue::envelope::{Data, Envelope, EnvelopeError, Versions};
+use order::OrderId;
 use serde_json::Value;
 
 use crate::CommandData;
@@ -76,13 +78,34 @@ pub(crate) fn versions(name: &str, newest: u32) -> Versions {
 }
 
 /// Reads the data of a message that was brought up to this version.
-pub(crate) fn read(message: Envelope<Data>, newest: u32) -> Result<Envelope<CommandData>, EnvelopeError> {
+pub(crate) fn read(message: Envelope<Data>, newest: u32) -> Result<Envelope<CommandData>, Failure> {
     #[cfg(any(test, feature = "rehearse-next"))]
     if newest == rehearsal::VERSION {
-        return rehearsal::read(message);
+        return Ok(rehearsal::read(message)?);
     }
     debug_assert_eq!(newest, 1, "no shape of that version");
-    message.typed()
+    let what = missing(&message.data);
+    message.typed().map_err(|error| match error {
+        EnvelopeError::Data => Failure::poison(format!("{error}: {what}")),
+        error => error.into(),
+    })
+}
+
+/// What is wrong with data that are not of version 1. Quotes nothing of it.
+fn missing(data: &Data) -> &'static str {
+    let field = |name: &str| match data {
+        Data::Json(data) => data.get(name),
+        Data::None | Data::Binary(_) => None,
+    };
+    match (field("order_id"), field("version")) {
+        (None, None) => "there is none of it",
+        (None, Some(_)) => "order_id is missing",
+        (Some(_), None) => "version is missing",
+        (Some(id), Some(_)) if id.as_str().is_none_or(|id| id.parse::<OrderId>().is_err()) => "order_id is none",
+        (Some(_), Some(version)) if version.is_u64() => "more is there than can be read",
+        (Some(_), Some(version)) if !version.is_number() => "version is no number",
+        (Some(_), Some(_)) => "version is no whole number",
+    }
 }
 
 #[cfg(test)]

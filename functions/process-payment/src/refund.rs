@@ -49,10 +49,10 @@ pub(crate) async fn run<P: Ports, Q: Provider>(
             tracing::warn!(order_id = %attempt.order_id(), %failure, "that the key was answered is not noted");
         }
     }
-    if is_wrong_state(&answer) {
+    if let Err(ProviderError::WrongState { why }) = &answer {
         let seen = look_up(attempt).await?;
-        let refund =
-            of(&seen, ordinal).ok_or_else(|| stuck("the provider refuses the refund: is it refunded by hand?"))?;
+        let refused = || stuck(format!("the provider refuses the refund: {why}; is it refunded by hand?"));
+        let refund = of(&seen, ordinal).ok_or_else(refused)?;
         return adopt(refund, ordinal, amount_minor);
     }
     Ok(Outcome::Refunded { ordinal, refund_id: answer? })

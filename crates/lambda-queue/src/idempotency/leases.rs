@@ -280,6 +280,14 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         self.leaving_in_doubt(lease, 0)
     }
 
+    /// The same where the effect of the last attempt may come yet: the lease runs on to its end, and nobody looks before the
+    /// settle time after it.
+    pub fn parking_in_doubt(&self, lease: &Lease) -> Write {
+        let mut values = owned(lease);
+        values.push(":attempts", number(0));
+        update(self.table, &lease.key.record, "SET attempts = :attempts", OWNED, values).without_item()
+    }
+
     /// The write that ends a lease now and leaves its effect in doubt.
     fn leaving_in_doubt(&self, lease: &Lease, attempts: u32) -> Write {
         let mut values = owned(lease);
@@ -339,6 +347,11 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
     /// Leaves an effect to a person, in a write of its own.
     pub async fn park(&self, lease: &Lease) -> Result<Ended, StoreError> {
         self.end(lease, || self.parking(lease)).await
+    }
+
+    /// [`Leases::parking_in_doubt`] by itself.
+    pub async fn park_in_doubt(&self, lease: &Lease) -> Result<Ended, StoreError> {
+        self.end(lease, || self.parking_in_doubt(lease)).await
     }
 
     /// Ends a lease now and leaves its effect in doubt: this attempt surely had no effect, but nobody knows of an earlier

@@ -56,6 +56,18 @@ pub enum StoreError {
     Unreadable(String),
 }
 
+impl StoreError {
+    /// The same with the table's name before its words: two tables that throttle are two troubles.
+    #[must_use]
+    pub fn of(self, table: &str) -> Self {
+        match self {
+            Self::NotDone(why) => Self::NotDone(format!("{table}: {why}")),
+            Self::Unknown(why) => Self::Unknown(format!("{table}: {why}")),
+            Self::Unreadable(why) => Self::Unreadable(why),
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     /// A lost answer stays a doubt. Whoever wrote under a condition by which the write knows itself again, and may simply
     /// repeat it, says so: [`StoreError::repeatable`].

@@ -33,7 +33,7 @@ impl Dice {
 
     /// The id of an order that there is not.
     pub fn order_id(&self) -> String {
-        let mut part = |digits: u32| format!("{:0width$x}", self.below(16_u64.pow(digits)), width = digits as usize);
+        let part = |digits: u32| format!("{:0width$x}", self.below(16_u64.pow(digits)), width = digits as usize);
         format!("{}-{}-8{}-a{}-{}", part(8), part(4), part(3), part(3), part(12))
     }
 }

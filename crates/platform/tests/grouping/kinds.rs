@@ -399,12 +399,12 @@ fn of_another_order(dice: &Dice, body: Value) -> Value {
     with_value(with_value(body, "/data/order_id", other.clone()), "/subject", other)
 }
 
-fn without(mut body: Value, name: &str) -> String {
+pub fn without(mut body: Value, name: &str) -> String {
     body.as_object_mut().unwrap().remove(name).unwrap();
     body.to_string()
 }
 
-fn with(body: Value, pointer: &str, value: Value) -> String {
+pub fn with(body: Value, pointer: &str, value: Value) -> String {
     with_value(body, pointer, value).to_string()
 }
 
@@ -413,6 +413,6 @@ fn with_value(mut body: Value, pointer: &str, value: Value) -> Value {
     body
 }
 
-fn carrier_no(status: u16, code: &str, dice: &Dice) -> Reply {
+pub fn carrier_no(status: u16, code: &str, dice: &Dice) -> Reply {
     Reply::Json(status, json!({ "code": code, "message": dice.text() }))
 }

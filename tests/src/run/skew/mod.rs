@@ -77,10 +77,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
     };
+    // Asked before cargo puts another file in this one's place.
+    let own = std::env::current_exe().context("where is this program?")?;
     let (old, new) = both_programs(&root).await?;
     let catalogue = load_catalogue(&root)?;
     let stack = stack::up(&options).await?;
-    let guard = guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
+    let guard = guard::watch(&own, stack.dir())?;
     let report = exercise(settings, &stack, &catalogue, &old, &new).await?;
     stack.down()?;
     drop(guard);

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Context;
-use comfy_table::{ContentArrangement, Table, presets};
 use orderflow::stack::StackInfo;
 use serde::Serialize;
 
@@ -76,9 +75,8 @@ impl Report {
     }
 
     pub(super) fn print(&self) {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["phase", "orders", "v2 seen", "deferrals", "changed after", "all ended after"]);
+        let mut table =
+            crate::run::report::table(&["phase", "orders", "v2 seen", "deferrals", "changed after", "all ended after"]);
         for phase in &self.phases {
             table.add_row([
                 phase.name.to_owned(),
