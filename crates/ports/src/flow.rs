@@ -504,8 +504,7 @@ fn parked(
     now_ms: u64,
 ) -> Result<(Case, Order), Failure> {
     let case_id = parking_case(order, parkings(order))?;
-    let parked =
-        Parked { case_id: case_id.clone(), reason: why.words.to_owned(), at_ms: now_ms, abandoned: false };
+    let parked = Parked { case_id: case_id.clone(), reason: why.words.to_owned(), at_ms: now_ms, abandoned: false };
     let Next::Changed(after) = transition(order, &Outcome::Parked(parked), now_ms).map_err(bug)? else {
         return Err(Failure::again("nothing is owed any more: nothing to park"));
     };

@@ -11,14 +11,8 @@ use platform::{Aws, lane_teller, setting};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     logging::init();
-    let needs = [
-        "ORDERS_TABLE",
-        "STOCK_TABLE",
-        "CASES_TABLE",
-        "BREAKERS_TABLE",
-        "QUEUE_URL_PREFIX",
-        "EMITTED_COMMAND_VERSION",
-    ];
+    let needs =
+        ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
     let shared = Arc::new(Aws::load(&needs).await?);
     let aws: &Aws = Box::leak(Box::new(Arc::clone(&shared)));
     let batch = Batch::new("reserve-stock", aws)

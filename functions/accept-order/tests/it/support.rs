@@ -16,8 +16,8 @@ use order::{
     Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, OrderPage,
-    Queue, Random, ReadLanes, SendCommands, StoreError,
+    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder,
+    OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 

@@ -15,8 +15,8 @@ use ports::ReadCases as _;
 use serde_json::{Value, json};
 use triage_dead_letters::decide::{Closed, close};
 
-pub(super) use filter::{Filter, Status, age};
 use filter::{Chosen, Found};
+pub(super) use filter::{Filter, Status, age};
 
 use super::operator::{Asking, by};
 use super::output::out;
