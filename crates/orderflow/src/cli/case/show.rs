@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use lambda_queue::envelope::rfc3339;
+use order::Order;
 use ports::{Audit, StoredCase, UnreadableCase};
 use serde::Serialize;
+use triage_dead_letters::decide::{OwedRefund, told};
 use triage_dead_letters::replay::{Action, Fate, Outcome, Planned, Report};
 
 use super::filter::Found;
@@ -162,6 +164,15 @@ pub(in crate::cli) fn audit_table(audits: &[Audit]) -> comfy_table::Table {
         ]);
     }
     rows
+}
+
+/// What nobody pays any more once an order is given up; `None` where it owes no refund.
+pub(super) fn owed_refunds(order: &Order, owed: &[OwedRefund]) -> Option<String> {
+    let told = told(order, owed)?;
+    Some(format!(
+        "order {} owes refunds of {told}: once it is given up nobody pays them, so settle each by hand before",
+        order.order_id
+    ))
 }
 
 fn action(action: &Action) -> String {
