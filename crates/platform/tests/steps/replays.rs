@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use lambda_queue::dead_letter::DeadLetter;
 use lambda_queue::memory::{Counts, Fault, Operation};
+use lambda_queue::ports::Store as _;
+use lambda_queue::ports::store::{Write, text};
 use lambda_queue::{Queue as _, Record, RecordContext};
 use order::{OrderId, State, Step};
-use ports::{CaseClass, CaseStatus, ReadCases as _, StoredCase, park};
+use ports::{CaseClass, CaseIndex, CasePage, CaseStatus, ReadCases as _, StoredCase, park};
 use serde_json::json;
 use triage_dead_letters::decide::{By, Closed, close};
 use triage_dead_letters::replay::{Action, Fate, Outcome, Pace, Planned, Report, Stopped, plan, run};
@@ -25,7 +27,7 @@ pub const AT_ONCE: Pace = Pace { between: Duration::ZERO, watch: Duration::ZERO 
 
 pub async fn planned(shop: &Shop, chosen: Vec<StoredCase>) -> Vec<Planned> {
     let open = cases(shop, CaseStatus::Open).await;
-    plan(&*shop.platform, chosen, &open, false).await.unwrap()
+    plan(&*shop.platform, chosen, &open, &[], false).await.unwrap()
 }
 
 pub async fn replayed(shop: &Shop) -> Report {
@@ -197,6 +199,33 @@ async fn an_event_waits_for_an_older_open_one_of_its_order_that_is_not_replayed_
     let Action::Refused { why } = &planned[0].action else { panic!("{planned:?}") };
     let older = open.iter().find(|case| case.case.row_version == 1).unwrap();
     assert!(why.contains(older.case.case_id.as_str()), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_waits_for_one_of_its_order_that_a_newer_program_wrote() {
+    let shop = Shop::open().await;
+    dead_notice(&shop, order(1), 1).await;
+    // Of a kind of tomorrow.
+    let mut newer = shop.platform.backend().store.items("cases").remove(0);
+    newer.insert("kind".to_owned(), text("torn"));
+    dead_notice(&shop, order(1), 6).await;
+    dead_notice(&shop, order(2), 6).await;
+    shop.platform.backend().store.write(Write::put("cases", newer)).await.unwrap();
+    let page = shop.platform.list_cases(&CaseIndex::Status(CaseStatus::Open), 100, None).await.unwrap();
+    let of = |page: &CasePage| (page.unreadable[0].step.clone(), page.unreadable[0].order_id.clone());
+    assert_eq!((page.cases.len(), of(&page)), (2, ("notify".to_owned(), order(1).to_string())));
+
+    let open = page.cases.clone();
+    let planned = plan(&*shop.platform, open.clone(), &open, &page.unreadable, false).await.unwrap();
+    for one in planned {
+        match &one.action {
+            Action::Refused { why } => {
+                assert_eq!(one.case.case.order_id, order(1).to_string());
+                assert!(why.contains(&page.unreadable[0].case_id), "{why}");
+            }
+            _ => assert_eq!(one.case.case.order_id, order(2).to_string()),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

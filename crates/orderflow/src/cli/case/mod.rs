@@ -74,8 +74,9 @@ pub(super) struct Replay {
     /// Cases a second
     #[arg(long, default_value_t = 5.0, value_parser = rate)]
     rate: f64,
-    /// How long each stage (1, 10, then 100 at a time) is watched at most, seconds: it goes on once all are seen done, and
-    /// stops where one failed again or is not done by then
+    /// How long each stage (1, 10, then 100 at a time) is watched, seconds: it goes on once all are seen done, is watched
+    /// twice more where too many are not known by then, and stops where too many failed again or are not known even then.
+    /// Give more than what waits before them takes
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     watch: u64,
     /// Send also what needs a provider whose breaker is not closed: it waits until that closes
