@@ -130,6 +130,15 @@ def test_a_difference_between_the_ledger_and_the_orders_alarms(prod: Stack) -> N
     )
 
 
+def test_a_mail_that_may_never_have_left_alarms(prod: Stack) -> None:
+    alarm = alarms_on(prod, "mails_uncertain")["notify-customer"]
+    variables = prod.functions()["notify-customer"]["Environment"]["Variables"]
+    assert alarm["Namespace"] == variables["LAMBDA_QUEUE_METRICS_NAMESPACE"]
+    assert (alarm["Dimensions"][0]["Name"], alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "function", "Sum", "GreaterThanThreshold", 0,
+    )
+
+
 def test_every_alarm_tells_somebody_when_it_comes_and_when_it_goes(prod: Stack) -> None:
     topic = prod.ref("AlarmTopic")
     for name, alarm in prod.of_type("AWS::CloudWatch::Alarm").items():

@@ -209,6 +209,8 @@ impl<B: Backend + Objects> ReadCases for Platform<B> {
                     case_id: text_of(item, "case_id").unwrap_or_default(),
                     unreadable,
                     opened_at_ms: number_of(item, "opened_at").unwrap_or(0),
+                    step: text_of(item, "step").unwrap_or_default(),
+                    order_id: text_of(item, "order_id").unwrap_or_default(),
                 }),
             }
         }

@@ -280,6 +280,10 @@ pub struct UnreadableCase {
     pub unreadable: String,
     /// UTC milliseconds; 0 where that cannot be read either.
     pub opened_at_ms: u64,
+    /// Of which step; empty where that cannot be read either.
+    pub step: String,
+    /// About which order; empty where it names none, or that cannot be read either.
+    pub order_id: String,
 }
 
 /// One page of cases.

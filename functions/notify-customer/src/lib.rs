@@ -64,7 +64,7 @@ pub async fn handle(
         if code == Some(MAIL_CLAIMED) {
             tracing::warn!(order_id = %order.order_id, event = %kind, version = event.data.version, code,
                 "claimed by an earlier receive, which may have been cut off before it sent the mail: not sent here");
-            tell_uncertain(ports, MAIL_CLAIMED);
+            uncertain(MAIL_CLAIMED).emit(ports.now_ms());
         } else {
             tracing::info!(order_id = %order.order_id, event = %kind, "the mail is claimed already: not sent here");
         }
@@ -98,7 +98,7 @@ pub async fn handle(
         Err(ProviderError::Unknown { why } | ProviderError::Failed { why }) => {
             tracing::warn!(order_id = %order.order_id, event = %kind, version = event.data.version, why, code = MAIL_UNKNOWN,
                 "the mail may not have left; not sent again");
-            tell_uncertain(ports, MAIL_UNKNOWN);
+            uncertain(MAIL_UNKNOWN).emit(ports.now_ms());
             Ok(Done::now(Vec::new()))
         }
         Err(ProviderError::Refused { why } | ProviderError::WrongState { why }) => {
@@ -117,13 +117,12 @@ fn claimed_already(receive_count: u32) -> Option<&'static str> {
     (receive_count > 1).then_some(MAIL_CLAIMED)
 }
 
-/// Counts a mail that may never have left: the metric `mails_uncertain`, by code.
-fn tell_uncertain(clock: &impl Clock, code: &'static str) {
+/// A mail that may never have left, as it is counted: the metric `mails_uncertain`, which an alarm watches, with the code.
+fn uncertain(code: &'static str) -> Document {
     Document::new("mail uncertain")
         .dimension("function", "notify-customer")
         .metric("mails_uncertain", "Count", 1_u32)
         .property("code", code)
-        .emit(clock.now_ms());
 }
 
 /// Gives a claim back whose mail surely did not leave; again where that fails, as a claim that stays silences its mail for
@@ -167,5 +166,17 @@ mod tests {
     #[test]
     fn a_claim_that_an_earlier_receive_left_is_told_and_another_copys_is_not() {
         assert_eq!([1, 2, 50].map(claimed_already), [None, Some(MAIL_CLAIMED), Some(MAIL_CLAIMED)]);
+    }
+
+    #[test]
+    fn a_mail_that_may_never_have_left_is_counted_where_the_alarm_looks() {
+        let line: serde_json::Value = serde_json::from_str(&uncertain(MAIL_UNKNOWN).lines(7).remove(0)).unwrap();
+        assert_eq!((&line["mails_uncertain"], &line["code"]), (&1.into(), &"mail_unknown".into()));
+        let told = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(
+            (&told["Metrics"][0]["Name"], &line["function"]),
+            (&"mails_uncertain".into(), &"notify-customer".into())
+        );
+        assert_eq!(told["Dimensions"], serde_json::json!([["function"]]));
     }
 }

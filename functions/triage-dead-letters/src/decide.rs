@@ -2,7 +2,7 @@
 //! record.
 
 use lambda_queue::{Clock, Failure, Ids};
-use order::{CaseId, Next, Order, OrderId, Outcome, State, transition};
+use order::{CaseId, Money, Next, Order, OrderId, Outcome, RefundStatus, State, transition};
 use ports::{
     Audit, CaseKind, CaseStatus, Commit, DecideCases, Decided, LoadOrder, ReadBreakers, ReadCases, SendCommands,
     StoredCase, owed,
@@ -103,21 +103,62 @@ pub enum Closed {
     MayBeParked,
     /// Nobody needs to look at it any more: it is closed already, or replayed.
     Already,
-    /// The case changed meanwhile: look again.
+    /// The case changed meanwhile, or its order owes other refunds than were seen: look again.
     Changed,
 }
 
-/// Closes a case. One whose order waits for it is closed only with `abandon`:
+/// A refund that an order owes: whoever gives the order up has settled it by hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct OwedRefund {
+    /// Its place in the row's list.
+    pub ordinal: usize,
+    /// Minor units.
+    pub amount_minor: u64,
+}
+
+/// The refunds that a row owes, parked or not.
+pub fn owed_refunds(order: &Order) -> Vec<OwedRefund> {
+    let owed = order.refunds.iter().enumerate().filter(|(_, refund)| refund.status == RefundStatus::Requested);
+    owed.map(|(ordinal, refund)| OwedRefund { ordinal, amount_minor: refund.amount_minor }).collect()
+}
+
+/// Refunds of an order in words; `None` where there are none.
+pub fn told(order: &Order, refunds: &[OwedRefund]) -> Option<String> {
+    let amount = |refund: &OwedRefund| Money::new(refund.amount_minor, order.currency).to_string();
+    (!refunds.is_empty()).then(|| refunds.iter().map(amount).collect::<Vec<_>>().join(", "))
+}
+
+/// The order that would be given up with a case: the one that is parked with it. To be shown before anybody says so.
+pub async fn given_up_with(ports: &impl LoadOrder, case: &StoredCase) -> Result<Option<Box<Order>>, Failure> {
+    Ok(match waits(ports, case).await? {
+        Waits::Parked(order) => Some(order),
+        Waits::MayYet | Waits::Not => None,
+    })
+}
+
+/// Closes a case. One whose order waits for it is closed only by who abandons the order, and says which refunds they saw it
+/// owe (`abandon`; none where it was not parked when they looked):
 ///
 /// - before the order's end (accepted to paid) its cancel is asked for, and it is let go: by the table the steps settle what
 ///   was begun and undo it;
 /// - where it is being undone already, or a refund is owed, there is nothing left to give up: somebody has settled it by
-///   hand. The row stays parked and says that it is given up, and the case is abandoned.
+///   hand. The row stays parked and says that it is given up, and the case is abandoned. Where the order owes other refunds
+///   than were seen, nobody has settled those: it is [`Closed::Changed`].
 ///
+/// A case that is abandoned while its row does not say so is of a program of before: `abandon` makes the row say so.
 /// Repeating it changes nothing.
-pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: bool) -> Result<Closed, Failure> {
-    if case.status != CaseStatus::Open {
-        return Ok(Closed::Already);
+pub async fn close(
+    ports: &impl Operator,
+    case: &StoredCase,
+    by: &By,
+    abandon: Option<&[OwedRefund]>,
+) -> Result<Closed, Failure> {
+    match (case.status, abandon) {
+        (CaseStatus::Open, _) => {}
+        (CaseStatus::Abandoned, Some(seen)) => return mark_given_up(ports, case, by, seen).await,
+        (CaseStatus::Abandoned, None) | (CaseStatus::Replayed | CaseStatus::Closed | CaseStatus::Superseded, _) => {
+            return Ok(Closed::Already);
+        }
     }
     let order = match waits(ports, case).await? {
         Waits::Parked(order) => order,
@@ -127,9 +168,7 @@ pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: b
             return decided(ports, case, CaseStatus::Closed, &audit, Closed::Closed).await;
         }
     };
-    if !abandon {
-        return Ok(Closed::NeedsAbandon);
-    }
+    let Some(seen) = abandon else { return Ok(Closed::NeedsAbandon) };
     match order.state {
         State::Accepted | State::Validated | State::Authorized | State::Reserved | State::Paid => {
             ask_to_cancel(ports, &order, by).await?;
@@ -139,25 +178,48 @@ pub async fn close(ports: &impl Operator, case: &StoredCase, by: &By, abandon: b
             }
         }
         State::Shipped | State::Releasing | State::Voiding | State::Refunding => {
-            give_up(ports, *order, &case.case.case_id, by).await
+            give_up(ports, *order, &case.case.case_id, by, seen).await
         }
         // The end of an order takes it out of the car park.
         State::Rejected | State::Cancelled => Ok(Closed::Changed),
     }
 }
 
+/// Of an abandoned case: its row, if it is parked with it still and does not say that it is given up.
+async fn mark_given_up(
+    ports: &impl Operator,
+    case: &StoredCase,
+    by: &By,
+    seen: &[OwedRefund],
+) -> Result<Closed, Failure> {
+    match given_up_with(ports, case).await? {
+        Some(order) if order.parked.as_ref().is_some_and(|parked| !parked.abandoned) => {
+            give_up(ports, *order, &case.case.case_id, by, seen).await
+        }
+        Some(_) | None => Ok(Closed::Already),
+    }
+}
+
 /// Leaves an order parked for good: its row, which takes no refund from then on, its case and the audit record in one
-/// transaction.
-async fn give_up(ports: &impl Operator, order: Order, case_id: &CaseId, by: &By) -> Result<Closed, Failure> {
+/// transaction. A refund that is asked for before that, and which the operator has not seen, is nobody's: it is looked at
+/// first.
+async fn give_up(
+    ports: &impl Operator,
+    order: Order,
+    case_id: &CaseId,
+    by: &By,
+    seen: &[OwedRefund],
+) -> Result<Closed, Failure> {
     let mut before = order;
     for _ in 0..RACES {
-        if before.parked.as_ref().is_none_or(|parked| parked.case_id != *case_id) {
+        if before.parked.as_ref().is_none_or(|parked| parked.case_id != *case_id) || owed_refunds(&before) != seen {
             return Ok(Closed::Changed);
         }
         let Next::Changed(after) = transition(&before, &Outcome::Abandoned, ports.now_ms()).map_err(ports::bug)? else {
             return Ok(Closed::Changed);
         };
-        let detail = format!("order {} stays parked while {}", before.order_id, before.state);
+        let owes = told(&before, seen).map(|told| format!(", owing refunds of {told}")).unwrap_or_default();
+        let detail = format!("order {} stays parked while {}{owes}", before.order_id, before.state);
         let audit = by.audit(ports, "abandon", case_id.as_str(), detail);
         match ports.commit_decision(&before, &after, Some((case_id, CaseStatus::Abandoned)), &audit).await? {
             Commit::Done => return Ok(Closed::LeftParked),

@@ -115,7 +115,8 @@ impl Thresholds {
 pub struct Wait {
     /// The first wait, milliseconds. At least 1.
     pub first_ms: u64,
-    /// Each further one is this many percent of the one before: 200 doubles. 100 to 1,000.
+    /// Each further one is this many percent of the one before: 200 doubles. 100 to 1,000. A failed probe makes it longer until
+    /// the breaker is closed; what the next opening goes on from is the wait that this one began with.
     pub growth_percent: u32,
     /// No wait is longer, milliseconds. At least `first_ms`.
     pub most_ms: u64,

@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     ring: Ring,
     /// The last wait without its jitter; 0 where the first is next.
     last_wait_ms: u64,
+    /// The same of when it was closed and opened last, before failed probes made it longer.
+    opening_wait_ms: u64,
     /// When its probes closed it last.
     closed_at_ms: u64,
     probes_begun: u64,
@@ -125,6 +127,7 @@ impl Machine {
             forced: false,
             ring: Ring::new(settings.window),
             last_wait_ms: 0,
+            opening_wait_ms: 0,
             closed_at_ms: 0,
             probes_begun: 0,
         }
@@ -236,21 +239,26 @@ impl Machine {
             self.last_wait_ms = 0;
         }
         self.last_wait_ms = self.settings.wait.after(self.last_wait_ms);
+        if closed {
+            self.opening_wait_ms = self.last_wait_ms;
+        }
         let most_off_ms = self.settings.wait.jitter_ms(self.last_wait_ms);
         let off_ms = if most_off_ms == 0 { 0 } else { jitter(most_off_ms.saturating_add(1)) };
         let wait_ms = self.last_wait_ms.saturating_sub(off_ms).max(1);
         self.turn(Phase::Open { since_ms: now_ms, wait_ms }, cause)
     }
 
-    /// Its probes went well. Whether that lasts is not known yet, so the last wait stays.
+    /// Its probes went well. Whether that lasts is not known yet, so the wait of this opening stays; what failed probes added
+    /// to it goes.
     fn recover(&mut self, now_ms: u64) -> Change {
         self.closed_at_ms = now_ms;
+        self.last_wait_ms = self.opening_wait_ms;
         self.turn(Phase::Closed, Cause::ProbesSucceeded)
     }
 
     /// By hand: it begins anew.
     pub(crate) fn close(&mut self, cause: Cause) -> Change {
-        self.last_wait_ms = 0;
+        (self.last_wait_ms, self.opening_wait_ms) = (0, 0);
         self.turn(Phase::Closed, cause)
     }
 

@@ -28,6 +28,7 @@ const ACT: &str = "act_";
 /// | `opened_at` | N | when it last opened, UTC milliseconds; absent while closed |
 /// | `down_since` | N | when it was last closed and opened, UTC milliseconds: unlike `opened_at` it stays over failed probes; absent while closed |
 /// | `wait` | N | from `opened_at` to the first probe, milliseconds; while closed the last one, which the next grows from; absent: none |
+/// | `opening_wait` | N | the `wait` that it had when it was closed and opened, before failed probes made that longer, milliseconds: what stays as `wait` once probes close it; absent while closed |
 /// | `changed_at` | N | of the last change, UTC milliseconds |
 /// | `cause` | S | of the last change, for people |
 /// | `who`, `reason` | S | of the last manual change; absent once something automatic followed |
@@ -59,6 +60,8 @@ pub struct Row {
     pub down_since_ms: u64,
     /// `wait`.
     pub wait_ms: u64,
+    /// `opening_wait`; 0 while closed, and where a program of before opened it.
+    pub opening_wait_ms: u64,
     /// `changed_at`.
     pub changed_at_ms: u64,
     /// `cause`.
@@ -128,6 +131,7 @@ impl Row {
             opened_at_ms: number("opened_at")?,
             down_since_ms: number("down_since")?,
             wait_ms: number("wait")?,
+            opening_wait_ms: number("opening_wait")?,
             changed_at_ms: number("changed_at")?,
             cause: words("cause"),
             who: words("who"),

@@ -140,16 +140,20 @@ impl Pen<'_> {
 
     fn opened(&self, draft: Draft, row: &Row, wait_ms: u64) -> Draft {
         let draft = draft.set("opened_at", number(self.now_ms)).set("wait", number(wait_ms));
-        Self::no_probes(self.down(draft, row))
+        Self::no_probes(self.down(draft, row, wait_ms))
     }
 
-    /// Of a row that was closed: since when it is not.
-    fn down(&self, draft: Draft, row: &Row) -> Draft {
-        if row.state == State::Closed { draft.set("down_since", number(self.now_ms)) } else { draft }
+    /// Of a row that was closed: since when it is not, and the wait that it began with.
+    fn down(&self, draft: Draft, row: &Row, wait_ms: u64) -> Draft {
+        if row.state == State::Closed {
+            draft.set("down_since", number(self.now_ms)).set("opening_wait", number(wait_ms))
+        } else {
+            draft
+        }
     }
 
     fn closed(draft: Draft) -> Draft {
-        Self::no_probes(draft.remove("opened_at").remove("down_since"))
+        Self::no_probes(draft.remove("opened_at").remove("down_since").remove("opening_wait"))
     }
 
     /// Closed or half-open to open, or open to open once more: the next wait.
@@ -157,9 +161,12 @@ impl Pen<'_> {
         self.opened(self.automatic(row, State::Open, cause), row, wait.after(self.last_wait_ms(row, wait))).done()
     }
 
-    /// Probes went well. Whether that lasts is not known yet, so the last wait stays on the row.
+    /// Probes went well. Whether that lasts is not known yet, so the wait of this opening stays on the row; what failed probes
+    /// added to it goes, as one long outage is no sign of the next one.
     pub fn close(&self, row: &Row, cause: &Cause) -> Write {
-        Self::closed(self.automatic(row, State::Closed, cause)).done()
+        let draft = self.automatic(row, State::Closed, cause);
+        let draft = if row.opening_wait_ms > 0 { draft.set("wait", number(row.opening_wait_ms)) } else { draft };
+        Self::closed(draft).done()
     }
 
     /// A round of probes whose first is ours until `lease_ms`.
@@ -252,13 +259,15 @@ impl Pen<'_> {
             .set("forced", Value::Bool(manual.forced));
         match state {
             State::Closed => Self::closed(draft.remove("wait")),
-            State::Open => self.opened(draft, row, wait.first_ms),
+            State::Open if row.state == State::Closed => self.opened(draft, row, wait.first_ms),
+            State::Open => self.opened(draft, row, wait.first_ms).set("opening_wait", number(wait.first_ms)),
             State::HalfOpen => {
                 let last_wait_ms = self.last_wait_ms(row, wait);
+                let wait_ms = if last_wait_ms == 0 { wait.first_ms } else { last_wait_ms };
                 let opened_at_ms = if row.state == State::Closed { self.now_ms } else { row.opened_at_ms };
-                self.down(draft, row)
+                self.down(draft, row, wait_ms)
                     .set("opened_at", number(opened_at_ms))
-                    .set("wait", number(if last_wait_ms == 0 { wait.first_ms } else { last_wait_ms }))
+                    .set("wait", number(wait_ms))
                     .set("probes", number(probes))
                     .set("probes_left", number(probes))
                     .set("probes_ok", number(0))

@@ -46,6 +46,43 @@ async fn each_opening_soon_after_a_closing_waits_longer_and_one_after_a_calm_tim
 }
 
 #[tokio::test]
+async fn probes_that_fail_within_one_outage_do_not_make_the_next_opening_wait_longer() {
+    let (store, world, breaker) = apart();
+    for opening_ms in [5_000, 10_000, 20_000] {
+        fail_until_open(&breaker, &world).await;
+        assert_eq!(row(&store).await.wait_ms, opening_ms);
+        for _ in 0..4 {
+            world.advance_ms(30_000);
+            let epoch = row(&store).await.epoch;
+            breaker.probe_failed(epoch).await.unwrap();
+        }
+        let open = row(&store).await;
+        assert_eq!((open.wait_ms, open.opening_wait_ms), (30_000, opening_ms), "they do within it");
+        world.advance_ms(30_000);
+        close(&breaker, &world).await;
+        let closed = row(&store).await;
+        assert_eq!((closed.wait_ms, closed.opening_wait_ms), (opening_ms, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_a_program_of_before_opened_keeps_the_wait_that_it_has() {
+    let (store, world, breaker) = apart();
+    let item = [
+        ("dependency".to_owned(), text(DEPENDENCY)),
+        ("state".to_owned(), text("open")),
+        ("epoch".to_owned(), number(6)),
+        ("opened_at".to_owned(), number(world.now_ms())),
+        ("wait".to_owned(), number(20_000)),
+    ];
+    store.store.write(Write::put(TABLE, item.into())).await.unwrap();
+    breaker.row().await.unwrap();
+    world.advance_ms(20_000);
+    close(&breaker, &world).await;
+    assert_eq!(row(&store).await.wait_ms, 20_000);
+}
+
+#[tokio::test]
 async fn whoever_closes_it_by_hand_means_it_and_the_next_wait_is_the_first() {
     let (store, world, breaker) = apart();
     for _ in 0..3 {

@@ -126,6 +126,23 @@ fn the_wait_grows_to_its_cap_and_starts_over_once_it_was_closed_for_a_calm_time(
 }
 
 #[test]
+fn what_failed_probes_add_to_a_wait_is_gone_once_it_is_closed() {
+    let (breaker, world, _) = local(LocalSettings { probes: 1, ..settings() });
+    for opening_ms in [5_000, 10_000] {
+        end(&breaker, Outcome::Failure, 20);
+        assert_eq!(breaker.permit().unwrap_err().until_ms - world.now_ms(), opening_ms);
+        for _ in 0..3 {
+            world.advance_ms(30_000);
+            breaker.permit().unwrap().finish(Outcome::Failure);
+        }
+        assert_eq!(breaker.permit().unwrap_err().until_ms - world.now_ms(), 30_000);
+        world.advance_ms(30_000);
+        breaker.permit().unwrap().finish(Outcome::Success);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[test]
 fn what_opens_again_soon_after_its_probes_closed_it_waits_longer_each_time() {
     let (breaker, world, _) = local(LocalSettings { probes: 1, ..settings() });
     for wait_ms in [5_000, 10_000, 20_000, 30_000, 30_000] {

@@ -56,6 +56,8 @@ struct Model {
     forced: bool,
     opened_ms: u64,
     wait_ms: u64,
+    /// The wait of when it was closed and opened last.
+    opening_wait_ms: u64,
     /// When its probes closed it last.
     closed_ms: u64,
     /// Bad or not, of every call of this epoch.
@@ -72,6 +74,9 @@ impl Model {
             State::Open => (self.wait_ms * 2).min(1_500),
             State::Closed | State::HalfOpen => self.wait_ms,
         };
+        if state == State::Open && self.state == State::Closed {
+            self.opening_wait_ms = self.wait_ms;
+        }
         (self.state, self.epoch, self.opened_ms) = (state, self.epoch + 1, now_ms);
         self.ended.clear();
         self.taken.clear();
@@ -123,7 +128,7 @@ impl Model {
             State::HalfOpen if bad_of(&self.ended) * 2 >= PROBES => self.turn(State::Open, now_ms),
             State::HalfOpen if self.ended.len() == PROBES => {
                 self.turn(State::Closed, now_ms);
-                self.closed_ms = now_ms;
+                (self.closed_ms, self.wait_ms) = (now_ms, self.opening_wait_ms);
             }
             State::HalfOpen | State::Open => {}
         }
@@ -146,8 +151,8 @@ proptest! {
         };
         let breaker = LocalBreaker::new("d", settings, Arc::new(world.clone())).unwrap();
         let mut model = Model {
-            state: State::Closed, epoch: 0, forced: false, opened_ms: 0, wait_ms: 0, closed_ms: 0, ended: Vec::new(),
-            taken: Vec::new(),
+            state: State::Closed, epoch: 0, forced: false, opened_ms: 0, wait_ms: 0, opening_wait_ms: 0, closed_ms: 0,
+            ended: Vec::new(), taken: Vec::new(),
         };
         let mut calls: Vec<(Permit<'_, World>, Call)> = Vec::new();
         for act in acts {
@@ -183,7 +188,7 @@ proptest! {
                     breaker.close(manual(forced));
                     model.forced = forced;
                     model.turn(State::Closed, now_ms);
-                    model.wait_ms = 0;
+                    (model.wait_ms, model.opening_wait_ms) = (0, 0);
                 }
                 Act::Probe => {
                     breaker.probe(manual(true));
@@ -195,7 +200,7 @@ proptest! {
                     model.forced = false;
                     model.turn(model.state, now_ms);
                     if model.state == State::Closed {
-                        model.wait_ms = 0;
+                        (model.wait_ms, model.opening_wait_ms) = (0, 0);
                     }
                 }
             }

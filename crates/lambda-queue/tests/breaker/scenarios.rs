@@ -123,6 +123,7 @@ pub async fn a_dependency_that_comes_back_closes_the_breaker_for_all<S: Store + 
     let now = row(&store).await;
     assert_eq!(
         (now.state, now.wait_ms, now.opened_at_ms, now.leases.len(), now.buckets.len()),
-        (State::Closed, 30_000, 0, 0, 0)
+        (State::Closed, 5_000, 0, 0, 0),
+        "of the wait stays what it opened with"
     );
 }

@@ -1,17 +1,18 @@
 //! What a replay goes by before it sends more: what became of what it has sent, and whether the provider is there.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lambda_queue::Queue as _;
 use lambda_queue::breaker::Manual;
 use lambda_queue::memory::Fault;
-use order::{State, Step};
+use lambda_queue::{Clock as _, Queue as _};
+use order::{Next, State, Step, transition};
 use platform::Guarded;
-use ports::{CaseClass, CaseStatus, Dependency, park};
+use ports::{CaseClass, CaseStatus, Commit, CommitOrder as _, Dependency, park};
 use triage_dead_letters::replay::{Action, Fate, Outcome, Pace, Report, Stopped, plan, run};
 
 use crate::dead_letters::{cases, put, triage};
+use crate::refunds::a_refund_of;
 use crate::replays::{AT_ONCE, a_dead_payment, a_parked_order, by, dead_notice, order, planned, replayed};
 use crate::shop::{Shop, cancel};
 
@@ -121,6 +122,89 @@ async fn a_command_that_nobody_takes_is_not_known_yet_and_the_replay_stops_there
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_canary_that_waits_behind_others_for_longer_than_it_is_watched_once_is_looked_at_again() {
+    let shop = Shop::open().await;
+    dead_payments(&shop, 3).await;
+    let open = cases(&shop, CaseStatus::Open).await;
+    let planned = planned(&shop, open).await;
+    let operator = by("mended");
+    let consumer = async {
+        // What stands before it takes half a minute.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        loop {
+            shop.invoke(Step::Payment).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let report = tokio::select! {
+        report = run(&*shop.platform, planned, &operator, PATIENT, |_| ()) => report,
+        () = consumer => unreachable!("it never ends"),
+    };
+    assert_eq!((report.sent, report.failed, report.unknown, report.stopped), (3, 0, 0, None), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_known_of_one_stage_is_looked_at_again_with_the_next() {
+    let shop = Shop::open().await;
+    let (_, slow) = a_dead_payment(&shop).await;
+    for at in 1..=120 {
+        dead_notice(&shop, order(at), 6).await;
+    }
+    let mut open = cases(&shop, CaseStatus::Open).await;
+    // Of the third stage, which bears one that is not known.
+    open.retain(|case| *case != slow);
+    open.insert(50, slow.clone());
+    let planned = planned(&shop, open).await;
+    let (operator, third_is_over) = (by("mended"), AtomicBool::new(false));
+    let mut stages = Vec::new();
+    let consumer = async {
+        loop {
+            if third_is_over.load(Ordering::SeqCst) {
+                shop.invoke(Step::Payment).await;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let tell = |so_far: &Report| {
+        stages.push((so_far.sent, so_far.unknown));
+        third_is_over.store(so_far.sent == 111, Ordering::SeqCst);
+    };
+    let report = tokio::select! {
+        report = run(&*shop.platform, planned, &operator, PATIENT, tell) => report,
+        () = consumer => unreachable!("it never ends"),
+    };
+    assert_eq!(stages, [(1, 0), (11, 0), (111, 1), (121, 0)]);
+    let of_slow = report.cases.iter().find(|(case_id, _)| case_id == slow.case.case_id.as_str()).unwrap();
+    assert_eq!((&of_slow.1, report.unknown, report.stopped), (&Outcome::Sent(Fate::Done), 0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_order_that_owes_nothing_any_more_is_let_go_and_counts_as_done() {
+    let shop = Shop::open().await;
+    let id = a_refund_of(&shop, &[]).await;
+    let row = shop.row(id).await;
+    assert!(park(&*shop.platform, &row, "payment", CaseClass::Transient, "12 attempts").await.unwrap());
+    // Whoever had the refund in hand comes back with its receipt.
+    let parked = shop.row(id).await;
+    let receipt = order::Outcome::Refunded { ordinal: 0, refund_id: "re_late".to_owned() };
+    let Next::Changed(after) = transition(&parked, &receipt, shop.platform.now_ms()).unwrap() else {
+        panic!("absorbed")
+    };
+    assert_eq!(shop.platform.commit_order(&parked, &after).await, Ok(Commit::Done));
+    assert!(shop.row(id).await.parked.is_some(), "it waits for a person all the same");
+    shop.platform.backend().queues.purge("payment-express");
+    dead_payments(&shop, 1).await;
+
+    let mut open = cases(&shop, CaseStatus::Open).await;
+    open.sort_by_key(|case| case.case.order_id != id.to_string());
+    let plans = planned(&shop, open).await;
+    assert_eq!(plans[0].action, Action::Resume { order_id: id, command: "nothing" });
+    let report = run(&*shop.platform, plans, &by("it is paid"), AT_ONCE, |_| ()).await;
+    assert_eq!(report.cases[0].1, Outcome::Sent(Fate::Done));
+    assert_eq!((report.sent, shop.row(id).await.parked), (2, None), "and what is behind it is begun");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_is_still_away_stops_the_replay_though_nothing_comes_back_as_a_case() {
     let shop = Shop::open().await;
     dead_payments(&shop, 3).await;
@@ -208,7 +292,7 @@ async fn behind_a_breaker_that_is_not_closed_nothing_is_replayed_unless_it_is_fo
             None => assert!(!matches!(one.action, Action::Refused { .. }), "{step}: {:?}", one.action),
         }
     }
-    let forced = plan(&*shop.platform, open.clone(), &open, true).await.unwrap();
+    let forced = plan(&*shop.platform, open.clone(), &open, &[], true).await.unwrap();
     assert!(forced.iter().all(|one| !matches!(one.action, Action::Refused { .. })), "{forced:?}");
     let of_parked: Vec<_> = forced.into_iter().filter(|one| one.case == parked).collect();
     let report = run(&*shop.platform, of_parked, &by("it may wait"), AT_ONCE, |_| ()).await;

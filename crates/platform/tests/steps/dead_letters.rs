@@ -101,7 +101,7 @@ async fn a_redelivered_dead_letter_makes_one_case_and_opens_nothing_that_was_clo
     assert!(triaged(&shop, &event).await.batch_item_failures.is_empty());
     assert_eq!(cases(&shop, CaseStatus::Open).await, first);
     let by = crate::replays::by("a stray test message");
-    triage_dead_letters::decide::close(&*shop.platform, &first[0], &by, false).await.unwrap();
+    triage_dead_letters::decide::close(&*shop.platform, &first[0], &by, None).await.unwrap();
     assert!(triaged(&shop, &event).await.batch_item_failures.is_empty());
     assert_eq!(cases(&shop, CaseStatus::Open).await, []);
     assert_eq!(cases(&shop, CaseStatus::Closed).await.len(), 1);
@@ -248,7 +248,7 @@ async fn a_case_of_the_program_before_is_read_as_what_it_was() {
     // And it can be decided.
     let old = shop.platform.load_case(&"old-1".parse().unwrap()).await.unwrap().unwrap();
     let by = crate::replays::by("deployed since");
-    let closed = triage_dead_letters::decide::close(&*shop.platform, &old, &by, false).await.unwrap();
+    let closed = triage_dead_letters::decide::close(&*shop.platform, &old, &by, None).await.unwrap();
     assert_eq!(closed, triage_dead_letters::decide::Closed::Closed);
 }
 

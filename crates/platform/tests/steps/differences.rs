@@ -127,7 +127,7 @@ async fn a_refund_made_by_hand_is_a_case_that_stays_closed_once_it_is_closed_unt
     assert!(case.last_seen_ms > case.case.opened_at_ms, "seen again");
 
     let by = By { who: "ann".to_owned(), reason: "the shop's own decision".to_owned() };
-    assert_eq!(close(&*shop.platform, case, &by, false).await, Ok(Closed::Closed));
+    assert_eq!(close(&*shop.platform, case, &by, None).await, Ok(Closed::Closed));
     let done = compared(&shop, id).await;
     assert_eq!((done.differences.get(kind), done.opened, done.decided), (None, 0, 1));
     assert_eq!(cases(&shop, CaseStatus::Open).await, []);

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use lambda_queue::{Clock as _, Queue as _};
-use order::{Fingerprint, Next, OrderId, Outcome, RefundRefusal, RefundStatus, Step, transition};
-use ports::{CaseClass, CaseStatus, Commit, CommitOrder as _, RefundView, command_message, park};
-use triage_dead_letters::decide::{Closed, close};
+use order::{Fingerprint, Next, Order, OrderId, Outcome, RefundRefusal, RefundStatus, Step, transition};
+use ports::{
+    CaseClass, CaseStatus, Commit, CommitOrder as _, DecideCases as _, Decided, ReadCases as _, RefundView, StoredCase,
+    command_message, park,
+};
+use triage_dead_letters::decide::{Closed, OwedRefund, close, given_up_with, owed_refunds};
 
 use crate::an_order_after;
+use crate::dead_letters::cases;
+use crate::replays::by;
 use crate::shop::{Giving, Shop};
 
 const AMOUNT: u64 = 700;
@@ -120,28 +125,85 @@ async fn a_refund_that_was_refused_for_want_of_balance_goes_under_a_new_key_once
     assert_eq!(shop.till.refunds.lock().unwrap().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_order_that_is_given_up_while_it_owes_a_refund_takes_no_other_one_and_pays_none() {
-    let shop = Shop::open().await;
-    let id = a_refund_of(&shop, &[Giving::NoBalance]).await;
-    asked(&shop, 1).await;
-    let case = crate::dead_letters::cases(&shop, CaseStatus::Open).await.remove(0);
-    let by = crate::replays::by("paid back by bank transfer");
-    // Another refund is asked for while the operator decides: the one that comes first counts.
-    let read = shop.row(id).await;
-    assert_eq!(close(&*shop.platform, &case, &by, true).await.unwrap(), Closed::LeftParked);
-    let asked = Outcome::RefundRequested {
+/// Another refund, of one minor unit.
+fn another() -> Outcome {
+    Outcome::RefundRequested {
         amount_minor: 1,
         key_hash: Fingerprint::of(b"another key"),
         fingerprint: Fingerprint::of(b"another request"),
         reason: None,
+    }
+}
+
+/// Asks for another refund of a row as it was read.
+async fn ask_for_another(shop: &Shop, read: &Order) -> Commit {
+    let Next::Changed(after) = transition(read, &another(), shop.platform.now_ms()).unwrap() else {
+        panic!("absorbed")
     };
-    let Next::Changed(after) = transition(&read, &asked, shop.platform.now_ms()).unwrap() else { panic!("absorbed") };
-    let Commit::Lost(row) = shop.platform.commit_order(&read, &after).await.unwrap() else { panic!("it slipped in") };
+    shop.platform.commit_order(read, &after).await.unwrap()
+}
+
+/// An order that is parked over its first refund, and its case.
+async fn parked_over_a_refund(shop: &Shop) -> (OrderId, StoredCase) {
+    let id = a_refund_of(shop, &[Giving::NoBalance]).await;
+    asked(shop, 1).await;
+    (id, cases(shop, CaseStatus::Open).await.remove(0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_given_up_while_it_owes_a_refund_takes_no_other_one_and_pays_none() {
+    let shop = Shop::open().await;
+    let (id, case) = parked_over_a_refund(&shop).await;
+    // Another refund is asked for while the operator decides: the one that comes first counts.
+    let read = shop.row(id).await;
+    let by = by("paid back by bank transfer");
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&owed_refunds(&read))).await.unwrap(), Closed::LeftParked);
+    let Commit::Lost(row) = ask_for_another(&shop, &read).await else { panic!("it slipped in") };
     assert_eq!(row.refund_allowed(1), Err(RefundRefusal::Abandoned));
-    assert_eq!(transition(&row, &asked, 0), Ok(Next::Absorbed));
+    assert_eq!(transition(&row, &another(), 0), Ok(Next::Absorbed));
     assert_eq!(row.next_command(), None);
     assert_eq!(shop.till.refunds.lock().unwrap().len(), 0);
+    let audits = shop.platform.audits_of(case.case.case_id.as_str()).await.unwrap();
+    assert!(audits[0].detail.ends_with("while shipped, owing refunds of 7.00 USD"), "{audits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_not_given_up_over_a_refund_that_nobody_has_seen() {
+    let shop = Shop::open().await;
+    let (id, case) = parked_over_a_refund(&shop).await;
+    let read = shop.row(id).await;
+    let seen = owed_refunds(&read);
+    assert_eq!(seen, [OwedRefund { ordinal: 0, amount_minor: AMOUNT }]);
+    // The other refund is taken first.
+    assert_eq!(ask_for_another(&shop, &read).await, Commit::Done);
+    let by = by("the first one is paid by bank transfer");
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&seen)).await.unwrap(), Closed::Changed);
+    let row = shop.row(id).await;
+    assert!(row.parked.as_ref().is_some_and(|parked| !parked.abandoned));
+    assert_eq!(cases(&shop, CaseStatus::Open).await, std::slice::from_ref(&case));
+    assert_eq!(shop.platform.audits_of(case.case.case_id.as_str()).await.unwrap(), []);
+    // Who has seen both gives it up.
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&owed_refunds(&row))).await.unwrap(), Closed::LeftParked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_a_program_of_before_gave_up_can_be_made_to_take_no_refund() {
+    let shop = Shop::open().await;
+    let (id, case) = parked_over_a_refund(&shop).await;
+    let by = by("paid back by bank transfer");
+    // That program left the row as it was.
+    let audit = by.audit(&*shop.platform, "abandon", case.case.case_id.as_str(), "");
+    assert_eq!(shop.platform.decide_case(&case, CaseStatus::Abandoned, &audit).await, Ok(Decided::Done));
+    let case = cases(&shop, CaseStatus::Abandoned).await.remove(0);
+    let row = given_up_with(&*shop.platform, &case).await.unwrap().unwrap();
+    assert_eq!(row.refund_allowed(1), Ok(()), "it takes refunds that nobody pays");
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&[])).await.unwrap(), Closed::Changed);
+    let seen = owed_refunds(&row);
+    assert_eq!(close(&*shop.platform, &case, &by, None).await.unwrap(), Closed::Already);
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&seen)).await.unwrap(), Closed::LeftParked);
+    assert_eq!(shop.row(id).await.refund_allowed(1), Err(RefundRefusal::Abandoned));
+    let case = cases(&shop, CaseStatus::Abandoned).await.remove(0);
+    assert_eq!(close(&*shop.platform, &case, &by, Some(&seen)).await.unwrap(), Closed::Already);
 }
 
 /// As the provider's own site makes it: it knows nothing of our ordinals.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use lambda_queue::dead_letter::DeadLetter;
 use lambda_queue::memory::{Counts, Fault, Operation};
+use lambda_queue::ports::Store as _;
+use lambda_queue::ports::store::{Write, text};
 use lambda_queue::{Queue as _, Record, RecordContext};
 use order::{OrderId, State, Step};
-use ports::{CaseClass, CaseStatus, ReadCases as _, StoredCase, park};
+use ports::{CaseClass, CaseIndex, CasePage, CaseStatus, ReadCases as _, StoredCase, park};
 use serde_json::json;
 use triage_dead_letters::decide::{By, Closed, close};
 use triage_dead_letters::replay::{Action, Fate, Outcome, Pace, Planned, Report, Stopped, plan, run};
@@ -25,7 +27,7 @@ pub const AT_ONCE: Pace = Pace { between: Duration::ZERO, watch: Duration::ZERO 
 
 pub async fn planned(shop: &Shop, chosen: Vec<StoredCase>) -> Vec<Planned> {
     let open = cases(shop, CaseStatus::Open).await;
-    plan(&*shop.platform, chosen, &open, false).await.unwrap()
+    plan(&*shop.platform, chosen, &open, &[], false).await.unwrap()
 }
 
 pub async fn replayed(shop: &Shop) -> Report {
@@ -200,6 +202,33 @@ async fn an_event_waits_for_an_older_open_one_of_its_order_that_is_not_replayed_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_waits_for_one_of_its_order_that_a_newer_program_wrote() {
+    let shop = Shop::open().await;
+    dead_notice(&shop, order(1), 1).await;
+    // Of a kind of tomorrow.
+    let mut newer = shop.platform.backend().store.items("cases").remove(0);
+    newer.insert("kind".to_owned(), text("torn"));
+    dead_notice(&shop, order(1), 6).await;
+    dead_notice(&shop, order(2), 6).await;
+    shop.platform.backend().store.write(Write::put("cases", newer)).await.unwrap();
+    let page = shop.platform.list_cases(&CaseIndex::Status(CaseStatus::Open), 100, None).await.unwrap();
+    let of = |page: &CasePage| (page.unreadable[0].step.clone(), page.unreadable[0].order_id.clone());
+    assert_eq!((page.cases.len(), of(&page)), (2, ("notify".to_owned(), order(1).to_string())));
+
+    let open = page.cases.clone();
+    let planned = plan(&*shop.platform, open.clone(), &open, &page.unreadable, false).await.unwrap();
+    for one in planned {
+        match &one.action {
+            Action::Refused { why } => {
+                assert_eq!(one.case.case.order_id, order(1).to_string());
+                assert!(why.contains(&page.unreadable[0].case_id), "{why}");
+            }
+            _ => assert_eq!(one.case.case.order_id, order(2).to_string()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_send_that_fails_leaves_the_case_open_and_holds_its_group() {
     let shop = Shop::open().await;
     dead_notice(&shop, order(1), 1).await;
@@ -281,10 +310,10 @@ async fn row_case_and_audit_record_change_together_or_not_at_all() {
 async fn a_parked_orders_case_is_closed_only_by_who_gives_the_order_up() {
     let shop = Shop::open().await;
     let (id, case) = a_parked_order(&shop, 2).await;
-    assert_eq!(close(&*shop.platform, &case, &by("tired of it"), false).await.unwrap(), Closed::NeedsAbandon);
+    assert_eq!(close(&*shop.platform, &case, &by("tired of it"), None).await.unwrap(), Closed::NeedsAbandon);
     assert!(shop.row(id).await.parked.is_some());
     // Authorized: the hold is given up by the table.
-    assert_eq!(close(&*shop.platform, &case, &by("customer called"), true).await.unwrap(), Closed::Cancelling);
+    assert_eq!(close(&*shop.platform, &case, &by("customer called"), Some(&[])).await.unwrap(), Closed::Cancelling);
     let row = shop.row(id).await;
     assert!(row.cancel_requested && row.parked.is_none());
     assert_eq!(shop.invoke(Step::Stock).await, 1);
@@ -292,7 +321,7 @@ async fn a_parked_orders_case_is_closed_only_by_who_gives_the_order_up() {
     assert_eq!(shop.row(id).await.state, State::Cancelled);
     let stored = shop.platform.load_case(&case.case.case_id).await.unwrap().unwrap();
     assert_eq!(stored.status, CaseStatus::Closed);
-    assert_eq!(close(&*shop.platform, &stored, &by("again"), true).await.unwrap(), Closed::Already);
+    assert_eq!(close(&*shop.platform, &stored, &by("again"), Some(&[])).await.unwrap(), Closed::Already);
     let of_order = shop.platform.audits_of(&id.to_string()).await.unwrap();
     assert_eq!(of_order.iter().map(|audit| audit.action.as_str()).collect::<Vec<_>>(), ["abandon"]);
 }
@@ -310,13 +339,13 @@ async fn a_case_whose_order_is_about_to_be_parked_is_not_closed_under_it() {
     park(&*shop.platform, &row, "payment", CaseClass::Transient, "12 attempts").await.unwrap_err();
     shop.platform.backend().store.clear_faults();
     let case = cases(&shop, CaseStatus::Open).await.remove(0);
-    assert_eq!(close(&*shop.platform, &case, &by("too soon"), true).await.unwrap(), Closed::MayBeParked);
+    assert_eq!(close(&*shop.platform, &case, &by("too soon"), Some(&[])).await.unwrap(), Closed::MayBeParked);
     let planned = planned(&shop, vec![case.clone()]).await;
     assert!(matches!(planned[0].action, Action::Refused { .. }), "{planned:?}");
     // It is: the case stands. It moves on instead: the case is closed by that.
     assert!(park(&*shop.platform, &row, "payment", CaseClass::Transient, "12 attempts").await.unwrap());
     assert_eq!(cases(&shop, CaseStatus::Open).await.len(), 1);
-    assert_eq!(close(&*shop.platform, &case, &by("given up"), true).await.unwrap(), Closed::Cancelling);
+    assert_eq!(close(&*shop.platform, &case, &by("given up"), Some(&[])).await.unwrap(), Closed::Cancelling);
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,7 +358,7 @@ async fn an_order_that_is_being_undone_stays_parked_when_it_is_abandoned() {
     shop.invoke(Step::Stock).await;
     assert_eq!(shop.row(id).await.state, State::Voiding);
     let (id, case) = parked(&shop, id).await;
-    assert_eq!(close(&*shop.platform, &case, &by("voided by hand"), true).await.unwrap(), Closed::LeftParked);
+    assert_eq!(close(&*shop.platform, &case, &by("voided by hand"), Some(&[])).await.unwrap(), Closed::LeftParked);
     let row = shop.row(id).await;
     assert_eq!((row.state, row.next_command(), row.due_at), (State::Voiding, None, None));
     assert!(row.parked.is_some_and(|parked| parked.abandoned && parked.case_id == case.case.case_id));
@@ -337,7 +366,7 @@ async fn an_order_that_is_being_undone_stays_parked_when_it_is_abandoned() {
     let audits = shop.platform.audits_of(case.case.case_id.as_str()).await.unwrap();
     assert_eq!((audits.len(), audits[0].action.as_str()), (1, "abandon"));
     let now = cases(&shop, CaseStatus::Abandoned).await.remove(0);
-    assert_eq!(close(&*shop.platform, &now, &by("again"), true).await.unwrap(), Closed::Already);
+    assert_eq!(close(&*shop.platform, &now, &by("again"), Some(&[])).await.unwrap(), Closed::Already);
     // Reopened, it is given up no longer.
     assert_eq!(recover_orders::nudge(&*shop.platform, id).await.unwrap(), recover_orders::Nudged::Sent);
     assert_eq!(shop.row(id).await.parked, None);
@@ -354,6 +383,6 @@ async fn a_case_that_came_again_while_it_was_decided_is_left_open() {
     again.attributes.push(("replay_of".to_owned(), read.case.case_id.to_string()));
     assert_eq!(shop.platform.send("notify-dlq.fifo", &[again]).await, [Ok(())]);
     triage(&shop, "notify-dlq.fifo").await;
-    assert_eq!(close(&*shop.platform, &read, &by("old news"), false).await.unwrap(), Closed::Changed);
+    assert_eq!(close(&*shop.platform, &read, &by("old news"), None).await.unwrap(), Closed::Changed);
     assert_eq!(cases(&shop, CaseStatus::Open).await.len(), 1);
 }

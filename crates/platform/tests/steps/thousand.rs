@@ -186,7 +186,7 @@ async fn a_thousand_cases_replayed_after_the_providers_keys_are_gone_have_no_eff
         }
     }
     assert_eq!(open.len(), ORDERS);
-    let planned = plan(&platform, open.clone(), &open, false).await.unwrap();
+    let planned = plan(&platform, open.clone(), &open, &[], false).await.unwrap();
     let pace = Pace { between: Duration::from_millis(10), watch: Duration::from_secs(5) };
     let operator = crate::replays::by("the provider is back");
     let consumer = async {

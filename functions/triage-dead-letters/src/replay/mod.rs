@@ -4,8 +4,9 @@
 //! order of its group. A parked order is let go.
 //!
 //! One case first; then ten; then the rest, a hundred at a time, at a given rate. After each stage it is watched what became
-//! of it, and where more than one in a hundred failed again, or has not been seen done, nothing more is sent. What needs a
-//! provider is not sent while that one's breaker is not closed.
+//! of it, and of what was not known yet before. Where too many of them are not seen done they are looked at again, three times
+//! as long in all; where more than one in a hundred failed again, or has not been seen done even then, nothing more is sent.
+//! What needs a provider is not sent while that one's breaker is not closed.
 
 mod event;
 mod plan;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lambda_queue::Failure;
-use order::OrderId;
+use order::{CaseId, OrderId};
 use ports::{CaseStatus, Decided, Dependency, StoredCase, owed};
 use serde::Serialize;
 
@@ -32,13 +33,15 @@ const CANARIES: [usize; 2] = [1, 10];
 const STAGE: usize = 100;
 /// In a hundred: those that failed or are not known yet, after which nothing more is sent.
 const MOST_PERCENT: usize = 1;
+/// How often a stage is watched at most: again only while too many are not known yet, as they may wait behind others.
+const WATCHES: u32 = 3;
 
 /// How fast, and how patiently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
     /// Between two cases.
     pub between: Duration,
-    /// How long a stage is watched at most.
+    /// How long a stage is watched; up to three times as long while too many are not known yet.
     pub watch: Duration,
 }
 
@@ -106,7 +109,8 @@ enum Step {
     End(Outcome),
 }
 
-/// Replays cases as planned. `tell` hears of each stage: how many are sent, and how many failed again.
+/// Replays cases as planned. `tell` hears of each stage, each time that it was watched: how many are sent, how many failed
+/// again, and how many are not known yet.
 ///
 /// Safe to repeat: a case that is not open is left alone, an order that owes nothing is sent nothing, and what is sent twice
 /// is borne by its consumer. So what stopped because too little was known is run again later.
@@ -123,6 +127,7 @@ pub async fn run(
     let mut taken_orders: BTreeMap<OrderId, u64> = BTreeMap::new();
     let mut rest = planned.into_iter().peekable();
     let mut stages = CANARIES.into_iter();
+    let mut unknown: Vec<(usize, CaseId, Sent)> = Vec::new();
     while rest.peek().is_some() {
         let size = stages.next().unwrap_or(STAGE);
         let mut watched = Vec::new();
@@ -162,29 +167,44 @@ pub async fn run(
                 }
             }
         }
-        for (at, fate) in watch::fates(ports, watched, pace.watch).await {
-            match fate {
-                Fate::FailedAgain => {
+        watched.append(&mut unknown);
+        for _ in 0..WATCHES {
+            let (fates, open) = watch::fates(ports, watched, pace.watch).await;
+            for (at, fate) in fates {
+                if fate == Fate::FailedAgain {
                     report.failed += 1;
                     held.extend(groups.get(&at).cloned().flatten());
                 }
-                Fate::NotKnownYet => report.unknown += 1,
-                Fate::Done | Fate::NotSeenAgain => {}
+                if let Some((_, outcome)) = report.cases.get_mut(at) {
+                    *outcome = Outcome::Sent(fate);
+                }
             }
-            if let Some((_, outcome)) = report.cases.get_mut(at) {
-                *outcome = Outcome::Sent(fate);
+            watched = open;
+            report.unknown = watched.len();
+            tell(&report);
+            report.stopped = why_stop(&report);
+            if report.stopped != Some(Stopped::NotKnownYet) {
+                break;
             }
         }
-        tell(&report);
-        let most = report.sent.saturating_mul(MOST_PERCENT) / 100;
-        if report.failed + report.unknown > most {
-            report.stopped = Some(if report.failed > most { Stopped::Failed } else { Stopped::NotKnownYet });
+        if report.stopped.is_some() {
             let left = rest.map(|planned| (planned.case.case.case_id.to_string(), Outcome::Held));
             report.cases.extend(left);
             break;
         }
+        unknown = watched;
     }
     report
+}
+
+/// Whether nothing more is to be sent, by what is known so far.
+fn why_stop(report: &Report) -> Option<Stopped> {
+    let most = report.sent.saturating_mul(MOST_PERCENT) / 100;
+    if report.failed > most {
+        Some(Stopped::Failed)
+    } else {
+        (report.failed + report.unknown > most).then_some(Stopped::NotKnownYet)
+    }
 }
 
 async fn one(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_queue::Failure;
 use order::{CaseId, Command, Order, OrderId, Step};
-use ports::{CaseKind, CaseStatus, Dependency, StoreError, StoredCase};
+use ports::{CaseKind, CaseStatus, Dependency, StoreError, StoredCase, UnreadableCase};
 use serde::Serialize;
 
 use super::provider;
@@ -79,8 +79,8 @@ pub struct Planned {
     pub despite_breaker: bool,
 }
 
-/// Plans the replay of these cases. `open` are all that are open, or those of their groups ([`group_of`]): an event goes only
-/// after the older ones of its group.
+/// Plans the replay of these cases. `open` are all that are open, or those of their groups ([`group_of`]), and `unreadable`
+/// those that cannot be read: an event goes only after the older ones of its group, and one that cannot be read may be.
 ///
 /// Events of one group come in the order in which they were sent first; everything else keeps its place. What a provider is
 /// needed for is refused while its breaker is not closed, unless `despite_breaker`.
@@ -88,6 +88,7 @@ pub async fn plan(
     ports: &impl Operator,
     cases: Vec<StoredCase>,
     open: &[StoredCase],
+    unreadable: &[UnreadableCase],
     despite_breaker: bool,
 ) -> Result<Vec<Planned>, Failure> {
     let away = provider::away(ports).await;
@@ -96,11 +97,17 @@ pub async fn plan(
     for case in cases {
         let group = group_of(&case);
         let older = group.as_ref().and_then(|group| oldest.get(group)).filter(|(at, _)| *at < sent_at(&case));
-        let action = match older {
-            Some((_, older)) => Action::Refused {
-                why: format!("case {older} is older and of the same order: replay or close it first"),
-            },
-            None => {
+        let newer_programs = unreadable.iter().find(|one| may_be_of_group(one, &case));
+        let action = match (older, newer_programs) {
+            (Some((_, older)), _) => {
+                refused(format!("case {older} is older and of the same order: replay or close it first"))
+            }
+            (None, Some(one)) => refused(format!(
+                "case {} is of the same order and may be older, and this program cannot read it: replay both with the version \
+                 that wrote it",
+                one.case_id
+            )),
+            (None, None) => {
                 let action = action_of(ports, &case).await?;
                 let why = action.needs().filter(|_| !despite_breaker).and_then(|needed| away.get(&needed));
                 why.map_or(action, refused)
@@ -130,6 +137,12 @@ fn oldest_of_groups(cases: &[StoredCase], open: &[StoredCase]) -> BTreeMap<Strin
 pub fn group_of(case: &StoredCase) -> Option<String> {
     let is_event = case.case.kind == CaseKind::DeadLetter && command_step(&case.case.step).is_none();
     (is_event && !case.case.order_id.is_empty()).then(|| format!("{}/{}", case.case.step, case.case.order_id))
+}
+
+/// Whether a case that cannot be read may be of an event's group: it names the order, and the same step or none.
+fn may_be_of_group(one: &UnreadableCase, case: &StoredCase) -> bool {
+    let same_step = one.step.is_empty() || one.step == case.case.step;
+    group_of(case).is_some() && one.order_id == case.case.order_id && same_step
 }
 
 fn sent_at(case: &StoredCase) -> (u64, u64) {

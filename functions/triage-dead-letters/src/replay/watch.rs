@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// Its order moved on.
+    /// Its order moved on, or owes nothing.
     Done,
     /// An event that did not come again while it was watched: there is no other sign of one.
     NotSeenAgain,
@@ -26,12 +26,16 @@ pub enum Fate {
     FailedAgain,
 }
 
-/// Watches until the fate of all is known, at most for so long. Answers each by its place.
+/// What is watched: its place, its case, and what was sent for it.
+type Watched = (usize, CaseId, Sent);
+
+/// Watches until the fate of all is known, at most for so long. Answers each by its place, and those of which it is not known
+/// yet, to be watched again. An event is never among these: nothing but time tells of it.
 pub(super) async fn fates(
     ports: &impl Operator,
-    watched: Vec<(usize, CaseId, Sent)>,
+    watched: Vec<Watched>,
     most: Duration,
-) -> Vec<(usize, Fate)> {
+) -> (Vec<(usize, Fate)>, Vec<Watched>) {
     let until_ms = ports.now_ms().saturating_add(u64::try_from(most.as_millis()).unwrap_or(u64::MAX));
     let mut known = Vec::with_capacity(watched.len());
     let mut open = watched;
@@ -49,8 +53,9 @@ pub(super) async fn fates(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    known.extend(open.into_iter().map(|(at, _, sent)| (at, sent.unseen())));
-    known
+    let (unknown, unseen): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, _, sent)| sent.row.is_some());
+    known.extend(unseen.into_iter().map(|(at, _, sent)| (at, sent.unseen())));
+    (known, unknown)
 }
 
 /// What can be told now. What cannot be read is looked at again.
@@ -60,6 +65,10 @@ async fn look(ports: &impl Operator, case_id: &CaseId, sent: &Sent) -> Option<Fa
     {
         if order.parked.is_some() {
             return Some(Fate::FailedAgain);
+        }
+        // One that was let go and owes nothing has nowhere to move to.
+        if order.next_command().is_none() {
+            return Some(Fate::Done);
         }
         if order.timeline.iter().any(|entry| entry.version > version && !is_wish(entry.event)) {
             return Some(Fate::Done);

@@ -258,18 +258,20 @@ impl Filter {
     }
 }
 
-/// The open events of these groups.
-pub(super) async fn in_groups(aws: &Aws, groups: &BTreeSet<String>) -> anyhow::Result<Vec<StoredCase>> {
-    let mut found = Vec::new();
+/// The open events of these groups, and every open case that cannot be read: it may be of one.
+pub(super) async fn in_groups(aws: &impl ReadCases, groups: &BTreeSet<String>) -> anyhow::Result<Found> {
+    let mut found = Found::default();
     // Commands have no group, and most cases are commands': nothing is read for them.
     if groups.is_empty() {
         return Ok(found);
     }
-    let take = async |page: Found| {
-        found.extend(page.cases.into_iter().filter(|case| group_of(case).is_some_and(|group| groups.contains(&group))));
-        Ok(())
+    let take = async |mut page: Found| {
+        page.cases.retain(|case| group_of(case).is_some_and(|group| groups.contains(&group)));
+        found.extend(page);
+        Ok(true)
     };
-    Filter::any().pages(aws, Status::Open, take).await?;
+    // None is left out for its age, so the time does not matter.
+    Filter::any().walk_as_of(aws, 0, &CaseIndex::Status(CaseStatus::Open), Status::Open, take).await?;
     Ok(found)
 }
 
@@ -355,7 +357,8 @@ impl Chosen {
                 Ok(None) => bail!("there is no case {case_id}: `orderflow case list` shows what there is"),
                 Err(StoreError::Unreadable(unreadable)) => {
                     let case_id = case_id.to_string();
-                    found.unreadable.push(UnreadableCase { case_id, unreadable, opened_at_ms: 0 });
+                    let (step, order_id) = (String::new(), String::new());
+                    found.unreadable.push(UnreadableCase { case_id, unreadable, opened_at_ms: 0, step, order_id });
                 }
                 Err(error @ (StoreError::NotDone(_) | StoreError::Unknown(_))) => return Err(error.into()),
             }

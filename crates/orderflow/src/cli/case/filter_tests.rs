@@ -27,7 +27,13 @@ impl ReadCases for Table {
     async fn list_cases(&self, _: &CaseIndex, limit: u32, after: Option<&str>) -> Result<ports::CasePage, StoreError> {
         let from = after.map_or(0, |after| after.parse().unwrap());
         let to = (from + limit).min(self.0);
-        let newer = UnreadableCase { case_id: "newer".to_owned(), unreadable: "?".to_owned(), opened_at_ms: 0 };
+        let newer = UnreadableCase {
+            case_id: "newer".to_owned(),
+            unreadable: "?".to_owned(),
+            opened_at_ms: 0,
+            step: "notify".to_owned(),
+            order_id: "order".to_owned(),
+        };
         Ok(ports::CasePage {
             cases: (from..to).map(|at| case(self.0 - at)).collect(),
             unreadable: if from == 200 { vec![newer] } else { Vec::new() },
@@ -86,4 +92,13 @@ async fn one_that_cannot_be_read_is_told_apart_from_one_that_is_not_there() {
     assert!(found.to_json()[1]["unreadable"].as_str().is_some_and(|why| why.contains("of tomorrow")));
     let none = chosen(false, None, 1, &["none"]).load_as_of(&Table(0), 0).await.unwrap_err();
     assert!(none.to_string().contains("there is no case none"), "{none}");
+}
+
+#[tokio::test]
+async fn with_the_events_of_a_group_come_those_that_cannot_be_read() {
+    let groups = BTreeSet::from(["notify/order".to_owned()]);
+    let found = in_groups(&Table(250), &groups).await.unwrap();
+    assert_eq!((found.cases.len(), found.unreadable.len()), (0, 1));
+    assert_eq!(found.unreadable[0].order_id, "order");
+    assert_eq!(in_groups(&Table(250), &BTreeSet::new()).await.unwrap(), Found::default(), "commands have no group");
 }

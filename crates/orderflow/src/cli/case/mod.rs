@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 use lambda_queue::Clock as _;
 use order::CaseId;
 use platform::Aws;
-use ports::ReadCases as _;
+use ports::{ReadCases as _, StoredCase};
 use serde_json::{Value, json};
-use triage_dead_letters::decide::{Closed, close};
+use triage_dead_letters::decide::{Closed, OwedRefund, close, given_up_with, owed_refunds};
 
 use filter::{Chosen, Found};
 pub(super) use filter::{Filter, Status, age};
@@ -74,8 +74,9 @@ pub(super) struct Replay {
     /// Cases a second
     #[arg(long, default_value_t = 5.0, value_parser = rate)]
     rate: f64,
-    /// How long each stage (1, 10, then 100 at a time) is watched at most, seconds: it goes on once all are seen done, and
-    /// stops where one failed again or is not done by then
+    /// How long each stage (1, 10, then 100 at a time) is watched, seconds: it goes on once all are seen done, is watched
+    /// twice more where too many are not known by then, and stops where too many failed again or are not known even then.
+    /// Give more than what waits before them takes
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     watch: u64,
     /// Send also what needs a provider whose breaker is not closed: it waits until that closes
@@ -104,7 +105,8 @@ pub(super) struct Close {
     /// Why: written down with each case
     #[arg(long)]
     reason: String,
-    /// Give up the orders that are parked with them: what can be undone is undone, else they stay parked for good
+    /// Give up the orders that are parked with them: what can be undone is undone, else they stay parked for good, and the
+    /// refunds that they owe, which are shown before, are not paid
     #[arg(long)]
     abandon: bool,
     #[command(flatten)]
@@ -217,6 +219,20 @@ async fn chosen(chosen: &Chosen, aws: &Aws) -> anyhow::Result<Found> {
     Ok(found)
 }
 
+/// Of each case, the refunds that its order owes; says so before anybody gives the orders up, as nobody pays them after that.
+async fn given_up(aws: &Aws, cases: &[StoredCase]) -> anyhow::Result<Vec<Vec<OwedRefund>>> {
+    let mut all = Vec::with_capacity(cases.len());
+    for case in cases {
+        let order = given_up_with(aws, case).await?;
+        let owed = order.as_deref().map(owed_refunds).unwrap_or_default();
+        if let Some(line) = order.as_deref().and_then(|order| show::owed_refunds(order, &owed)) {
+            eprintln!("{line}");
+        }
+        all.push(owed);
+    }
+    Ok(all)
+}
+
 async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
     let aws = what.target.aws().await?;
     let found = chosen(&what.chosen, &aws).await?;
@@ -226,12 +242,14 @@ async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
     let Found { cases, unreadable } = found;
     let all = cases.len() + unreadable.len();
     let abandon = if what.abandon { ", and give up the orders that are parked with them" } else { "" };
+    let given_up = if what.abandon { Some(given_up(&aws, &cases).await?) } else { None };
     what.asking.confirm(&format!("Close {} cases{abandon}?", cases.len()))?;
     let by = by(&what.target, &what.reason).await?;
     let mut left = 0_usize;
     let mut closed = Vec::with_capacity(cases.len());
-    for case in &cases {
-        let became = close(&aws, case, &by, what.abandon).await?;
+    for (at, case) in cases.iter().enumerate() {
+        let seen = given_up.as_ref().map(|seen| seen.get(at).map_or(&[][..], Vec::as_slice));
+        let became = close(&aws, case, &by, seen).await?;
         let words = match became {
             Closed::Closed => "closed",
             Closed::Cancelling => "closed: its order is being cancelled and undone",
@@ -243,7 +261,7 @@ async fn close_all(what: &Close, json: bool) -> anyhow::Result<()> {
             Closed::MayBeParked => {
                 "left open: its order may be parked with it in a moment. It is closed once the order moves on"
             }
-            Closed::Changed => "left alone: it changed meanwhile",
+            Closed::Changed => "left alone: it changed meanwhile, or its order owes another refund by now. Look again",
         };
         left += usize::from(matches!(became, Closed::NeedsAbandon | Closed::MayBeParked | Closed::Changed));
         if json {

@@ -21,7 +21,7 @@ pub(super) async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
     // Events keep their order: of each one's group the others that are open count, too.
     let groups: BTreeSet<String> = cases.iter().filter_map(group_of).collect();
     let open = in_groups(&aws, &groups).await?;
-    let planned = plan(&aws, cases, &open, what.despite_breaker).await?;
+    let planned = plan(&aws, cases, &open.cases, &open.unreadable, what.despite_breaker).await?;
     if what.dry_run && json {
         let refused = unreadable.iter().map(|one| {
             let why = show::why_unreadable(one);
@@ -71,8 +71,9 @@ fn how_it_ended(report: &Report, refused: usize) -> anyhow::Result<()> {
     if report.unknown > 0 {
         let held = report.cases.iter().filter(|(_, became)| *became == Outcome::Held).count();
         let why = format!(
-            "{} not known yet, {held} not begun: what was sent is neither done nor has it failed. Run it again later for \
-             the rest; `orderflow breaker list`, `orderflow queue list` and `orderflow trace <order>` show what it waits for",
+            "{} not known yet, {held} not begun: what was sent is neither done nor has it failed. `orderflow breaker list`, \
+             `orderflow queue list` and `orderflow trace <order>` show what it waits for. Run it again later for the rest; \
+             behind a long queue with a --watch that is longer than what waits there takes",
             report.unknown
         );
         return Err(Ended::new(NOT_KNOWN_YET, why).into());
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!(code(&unknown), NOT_KNOWN_YET);
         let why = how_it_ended(&unknown, 0).unwrap_err().to_string();
         assert!(why.starts_with("1 not known yet, 1 not begun") && why.contains("Run it again later"), "{why}");
+        assert!(why.contains("--watch"), "{why}");
         let failed = Report { failed: 1, stopped: Some(Stopped::Failed), ..unknown };
         assert_eq!(code(&failed), 1);
         let meanwhile = Report { cases: of(&[Outcome::Refused("a breaker opened".to_owned())]), ..Report::default() };

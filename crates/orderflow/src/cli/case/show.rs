@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use lambda_queue::envelope::rfc3339;
+use order::Order;
 use ports::{Audit, StoredCase, UnreadableCase};
 use serde::Serialize;
+use triage_dead_letters::decide::{OwedRefund, told};
 use triage_dead_letters::replay::{Action, Fate, Outcome, Planned, Report};
 
 use super::filter::Found;
@@ -47,7 +49,7 @@ pub(super) fn cases(found: &Found, now_ms: u64) -> io::Result<()> {
         let opened =
             if one.opened_at_ms > 0 { format!("{} ago", ago(now_ms, one.opened_at_ms)) } else { String::new() };
         let why = why_unreadable(one);
-        rows.add_row([one.case_id.as_str(), "unreadable", "", "", "", "", &opened, &why]);
+        rows.add_row([&one.case_id, "unreadable", "", &one.step, &one.order_id, "", &opened, &why]);
     }
     writeln!(out(), "{rows}")
 }
@@ -164,6 +166,15 @@ pub(in crate::cli) fn audit_table(audits: &[Audit]) -> comfy_table::Table {
     rows
 }
 
+/// What nobody pays any more once an order is given up; `None` where it owes no refund.
+pub(super) fn owed_refunds(order: &Order, owed: &[OwedRefund]) -> Option<String> {
+    let told = told(order, owed)?;
+    Some(format!(
+        "order {} owes refunds of {told}: once it is given up nobody pays them, so settle each by hand before",
+        order.order_id
+    ))
+}
+
 fn action(action: &Action) -> String {
     match action {
         Action::Resume { command, .. } => format!("let the order go, send {command}"),
@@ -186,14 +197,14 @@ pub(super) fn plan(planned: &[Planned], unreadable: &[UnreadableCase]) -> io::Re
     }
     for one in unreadable {
         let would = format!("nothing: {}", why_unreadable(one));
-        rows.add_row([one.case_id.clone(), String::new(), String::new(), would]);
+        rows.add_row([one.case_id.clone(), one.step.clone(), one.order_id.clone(), would]);
     }
     writeln!(out(), "{rows}")
 }
 
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Sent(Fate::Done) => "sent, and its order moved on".to_owned(),
+        Outcome::Sent(Fate::Done) => "sent, and its order moved on, or owes nothing".to_owned(),
         Outcome::Sent(Fate::NotSeenAgain) => "sent, and not seen again so far".to_owned(),
         Outcome::Sent(Fate::NotKnownYet) => "sent, and not known yet: its order has not moved".to_owned(),
         Outcome::Sent(Fate::FailedAgain) => "sent, and failed again".to_owned(),
