@@ -237,7 +237,7 @@ async fn guarded(mut environment: BTreeMap<String, String>) -> anyhow::Result<(B
 fn verdict(lines: &[String]) -> Option<String> {
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of = |line: Value| line.get("verdict").and_then(Value::as_str).map(str::to_owned);
-    lines.filter_map(of).last()
+    lines.filter_map(of).next_back()
 }
 
 fn milliseconds(time: Duration) -> u64 {
