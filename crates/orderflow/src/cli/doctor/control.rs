@@ -67,13 +67,12 @@ pub(super) async fn mappings(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     let ids = environment.get("MAPPING_IDS").context("control-breakers has no MAPPING_IDS")?;
     let watched = parse(ids, &normals)?;
     let read = Dependency::ALL.map(|dependency| async move { (dependency, ward.aws.read_breaker(dependency).await) });
-    let rows: BTreeMap<Dependency, Option<Arc<Row>>> =
-        join_all(read).await.into_iter().map(|(dependency, row)| (dependency, row.ok())).collect();
+    let rows: BTreeMap<Dependency, Result<Arc<Row>, StoreError>> = join_all(read).await.into_iter().collect();
     let live = join_all(watched.iter().map(|mapping| ward.aws.mapping(&mapping.id))).await;
     let now_ms = ward.aws.now_ms();
     let mut findings = Vec::new();
     for (mapping, live) in watched.iter().zip(live) {
-        let row = mapping.dependency.and_then(|dependency| rows.get(&dependency)?.as_deref());
+        let row = mapping.dependency.and_then(|dependency| rows.get(&dependency)).map(Result::as_deref).transpose();
         findings.extend(judge_mapping(mapping, &live, row, now_ms));
     }
     if findings.is_empty() {
@@ -82,11 +81,11 @@ pub(super) async fn mappings(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// `None` where it is as it should be, or is being made so.
+/// `None` where it is as it should be, or is being made so. `row`: of the breaker that it obeys, where it obeys one.
 fn judge_mapping(
     mapping: &Watched,
     live: &Result<Mapping, StoreError>,
-    row: Option<&Row>,
+    row: Result<Option<&Row>, &StoreError>,
     now_ms: u64,
 ) -> Option<Finding> {
     let name = &mapping.name;
@@ -99,6 +98,14 @@ fn judge_mapping(
         Err(error) => {
             let seen = format!("{name} cannot be read: {error}");
             return Some(Finding::new(MAPPINGS, Health::Unknown, seen, "may you call lambda:GetEventSourceMapping?"));
+        }
+    };
+    let row = match row {
+        Ok(row) => row,
+        // Not as with a closed one: what it should be nobody knows.
+        Err(error) => {
+            let seen = format!("{name} cannot be judged: the breaker that it obeys cannot be read: {error}");
+            return Some(Finding::new(MAPPINGS, Health::Unknown, seen, "may you read the table of the breakers?"));
         }
     };
     let Wanted { enabled, maximum_concurrency } = wanted(row, mapping.normal, now_ms);
@@ -169,7 +176,7 @@ mod tests {
         };
         let long_ago_ms = NOW_MS - 7_200_000;
         let health = |live: &Result<Mapping, StoreError>, row: Option<&Row>| {
-            judge_mapping(&mapping, live, row, NOW_MS).map(|found| found.health)
+            judge_mapping(&mapping, live, Ok(row), NOW_MS).map(|found| found.health)
         };
         let closed = row(State::Closed, false, long_ago_ms);
         let (open, just_open) = (row(State::Open, false, long_ago_ms), row(State::Open, false, NOW_MS - 1_000));
@@ -185,7 +192,12 @@ mod tests {
         let error = |why: &str| Err(StoreError::NotDone(why.to_owned()));
         assert_eq!(health(&error("ResourceNotFoundException: it does not exist"), None), Some(Health::Bad));
         assert_eq!(health(&error("AccessDeniedException"), None), Some(Health::Unknown));
-        let seen = judge_mapping(&mapping, &live(false, 2), Some(&closed), NOW_MS).unwrap().seen;
+        let seen = judge_mapping(&mapping, &live(false, 2), Ok(Some(&closed)), NOW_MS).unwrap().seen;
         assert!(seen.contains("payment-bulk is off"), "{seen}");
+        let unread = StoreError::NotDone("AccessDeniedException".to_owned());
+        for live in [live(true, 5), live(false, 2)] {
+            let found = judge_mapping(&mapping, &live, Err(&unread), NOW_MS).map(|found| found.health);
+            assert_eq!(found, Some(Health::Unknown), "an unread breaker is no closed one");
+        }
     }
 }
