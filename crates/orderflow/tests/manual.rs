@@ -66,6 +66,16 @@ fn the_manual_has_a_page_for_every_command() {
 }
 
 #[test]
+fn a_process_in_a_debugger_is_let_have_no_effects() {
+    let case = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293";
+    for more in [[].as_slice(), &["--stack", "shop"]] {
+        let refused = run(&[["replay-local", case, "--debugger", "--with-effects"].as_slice(), more].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot be used with"), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_left_ends_them_quietly() {
     for args in [["completions", "zsh"].as_slice(), &["man"]] {
         let (reader, writer) = std::io::pipe().unwrap();

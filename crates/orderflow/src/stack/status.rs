@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -91,10 +92,20 @@ async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth>
 /// # Errors
 /// When there is no such function, or ministack does not answer.
 pub async fn function_environment(info: &StackInfo, function: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    deployed_function(info, function).await.map(|(environment, _)| environment)
+}
+
+/// That, and the function's timeout.
+pub(crate) async fn deployed_function(
+    info: &StackInfo,
+    function: &str,
+) -> anyhow::Result<(BTreeMap<String, String>, Duration)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Configuration {
         environment: Environment,
+        /// Seconds.
+        timeout: u64,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -117,5 +128,5 @@ pub async fn function_environment(info: &StackInfo, function: &str) -> anyhow::R
     ] {
         variables.insert(name.to_owned(), value.to_owned());
     }
-    Ok(variables)
+    Ok((variables, Duration::from_secs(configuration.timeout)))
 }
