@@ -14,6 +14,7 @@ const PROD: &str = "AKIAPRODPRODPROD0001";
 #[derive(Clone, Debug)]
 struct Asked {
     head: String,
+    body: String,
 }
 
 impl Asked {
@@ -73,7 +74,7 @@ fn read(stream: &mut impl std::io::Read) -> Option<Asked> {
                 name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
             });
             if body.len() >= length.unwrap_or(0) {
-                return Some(Asked { head: head.to_owned() });
+                return Some(Asked { head: head.to_owned(), body: body.to_owned() });
             }
         }
         match stream.read(&mut some) {
@@ -168,4 +169,62 @@ fn where_aws_is_may_be_said_of_a_stack_on_aws_alone() {
         let refused = run(&home, &[["queue", "list"], flags].concat());
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
+}
+
+/// A stack `shop` with one queue, beside another stack's `shop-dev-...`. `depth`: what SQS tells of any queue.
+fn shop(depth: &'static str) -> Cloud {
+    let queue = |name: &str| format!("https://sqs.us-west-2.amazonaws.com/1/{name}");
+    Cloud::open(move |asked| {
+        let answer = if asked.body.contains("Action=DescribeStacks") {
+            "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>shop</StackName><CreationTime>\
+             2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus></member></Stacks>\
+             </DescribeStacksResult></DescribeStacksResponse>"
+                .to_owned()
+        } else if asked.body.contains("Action=ListStackResources") {
+            let member = |logical: &str, physical: &str, kind: &str| {
+                format!(
+                    "<member><LogicalResourceId>{logical}</LogicalResourceId><PhysicalResourceId>{physical}\
+                     </PhysicalResourceId><ResourceType>{kind}</ResourceType><LastUpdatedTimestamp>2026-11-01T00:00:00Z\
+                     </LastUpdatedTimestamp><ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
+                )
+            };
+            let all = member("Orders", "shop-orders", "AWS::DynamoDB::Table")
+                + &member("Notify", &queue("shop-notify"), "AWS::SQS::Queue");
+            format!(
+                "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{all}\
+                 </StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>"
+            )
+        } else if asked.head.contains("AmazonSQS.ListQueues") {
+            format!(r#"{{"QueueUrls":["{}","{}"]}}"#, queue("shop-notify"), queue("shop-dev-notify"))
+        } else if asked.head.contains("AmazonSQS.GetQueueAttributes") {
+            depth.to_owned()
+        } else {
+            return (400, "{}".to_owned());
+        };
+        (200, answer)
+    })
+}
+
+#[test]
+fn the_queues_of_a_stack_are_its_own_and_not_those_of_one_whose_name_begins_with_its() {
+    let home = Home::new("queues");
+    let cloud = shop(
+        r#"{"Attributes":{"ApproximateNumberOfMessages":"3","ApproximateNumberOfMessagesNotVisible":"0",
+        "ApproximateNumberOfMessagesDelayed":"0"}}"#,
+    );
+    let output = run(&home, &["queue", "list", "--json", "--stack", "shop", "--endpoint-url", &cloud.url]);
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("shop-notify") && told.contains("\"visible\": 3"), "{told}");
+    assert!(!told.contains("shop-dev"), "{told}");
+}
+
+#[test]
+fn a_count_that_is_not_told_is_no_zero() {
+    let home = Home::new("count");
+    let cloud = shop(r#"{"Attributes":{"ApproximateNumberOfMessages":"3","ApproximateNumberOfMessagesDelayed":"0"}}"#);
+    let output = run(&home, &["queue", "list", "--json", "--stack", "shop", "--endpoint-url", &cloud.url]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert!(why.contains("does not say its ApproximateNumberOfMessagesNotVisible"), "{why}");
 }

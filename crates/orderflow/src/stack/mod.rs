@@ -26,7 +26,7 @@ pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
 pub use services::free_port;
 pub use status::{QueueDepth, Status, function_environment, status};
-pub(crate) use status::{deployed_function, queue_depths};
+pub(crate) use status::{deployed_function, depths, queue_depths, queue_urls};
 
 use process::Guard;
 

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aws_sdk_sqs::types::QueueAttributeName;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::{ACCESS_KEY, Clients, FUNCTIONS, REGION, StackInfo};
+
+/// Queues that are read at once.
+const QUEUES_AT_ONCE: usize = 8;
 
 /// The state of a local stack.
 #[derive(Debug, Serialize)]
@@ -55,13 +59,27 @@ pub async fn status(dir: &Path) -> anyhow::Result<Option<Status>> {
 
 /// The depths of all queues of a stack, by name.
 pub(crate) async fn queue_depths(clients: &Clients, stack_name: &str) -> anyhow::Result<Vec<QueueDepth>> {
-    let prefix = format!("{stack_name}-");
-    let mut depths = Vec::new();
-    let mut pages = clients.sqs.list_queues().queue_name_prefix(&prefix).max_results(100).into_paginator().send();
+    depths(clients, &queue_urls(clients, stack_name).await?).await
+}
+
+/// The queues that CloudFormation made for a stack. Not by name: `shop-` begins those of a stack `shop-dev` as well.
+pub(crate) async fn queue_urls(clients: &Clients, stack_name: &str) -> anyhow::Result<Vec<String>> {
+    let mut urls = Vec::new();
+    let mut pages = clients.cloudformation.list_stack_resources().stack_name(stack_name).into_paginator().send();
     while let Some(page) = pages.next().await {
-        for url in page.context("the queues cannot be listed")?.queue_urls() {
-            depths.push(queue_depth(clients, url).await?);
-        }
+        let page = page.with_context(|| format!("the resources of the stack {stack_name} cannot be listed"))?;
+        let queues =
+            page.stack_resource_summaries().iter().filter(|one| one.resource_type() == Some("AWS::SQS::Queue"));
+        urls.extend(queues.filter_map(|queue| queue.physical_resource_id()).map(str::to_owned));
+    }
+    Ok(urls)
+}
+
+/// How much each queue holds, by name.
+pub(crate) async fn depths(clients: &Clients, urls: &[String]) -> anyhow::Result<Vec<QueueDepth>> {
+    let mut depths = Vec::with_capacity(urls.len());
+    for some in urls.chunks(QUEUES_AT_ONCE) {
+        depths.extend(try_join_all(some.iter().map(|url| queue_depth(clients, url))).await?);
     }
     depths.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(depths)
@@ -77,13 +95,15 @@ async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth>
         .await
         .with_context(|| format!("{url} cannot be read"))?;
     let count = |name: QueueAttributeName| {
-        answer.attributes().and_then(|all| all.get(&name)).and_then(|text| text.parse().ok()).unwrap_or_default()
+        let text = answer.attributes().and_then(|all| all.get(&name));
+        let text = text.with_context(|| format!("{url} does not say its {name}"))?;
+        text.parse::<u64>().with_context(|| format!("{url} has {text} as its {name}"))
     };
     Ok(QueueDepth {
         name: url.rsplit('/').next().unwrap_or(url).to_owned(),
-        visible: count(QueueAttributeName::ApproximateNumberOfMessages),
-        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+        visible: count(QueueAttributeName::ApproximateNumberOfMessages)?,
+        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)?,
+        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed)?,
     })
 }
 
