@@ -29,6 +29,8 @@ use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
+pub use cases::Walked;
+pub use mappings::mapping_of;
 pub use settings::{Names, Retention, setting};
 
 /// What a platform stands on.
