@@ -1,4 +1,4 @@
-//! What a shell and `man` are told, and where AWS is by the flags of the aws CLI.
+//! What a shell and `man` are told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::process::{Command, Output, Stdio};
@@ -66,6 +66,16 @@ fn the_manual_has_a_page_for_every_command() {
 }
 
 #[test]
+fn a_process_in_a_debugger_is_let_have_no_effects() {
+    let case = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293";
+    for more in [[].as_slice(), &["--stack", "shop"]] {
+        let refused = run(&[["replay-local", case, "--debugger", "--with-effects"].as_slice(), more].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot be used with"), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_left_ends_them_quietly() {
     for args in [["completions", "zsh"].as_slice(), &["man"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -73,17 +83,4 @@ fn a_reader_that_left_ends_them_quietly() {
         let output = Command::new(env!("CARGO_BIN_EXE_orderflow")).args(args).stdout(writer).output().unwrap();
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), b"".as_slice()), "{args:?}");
     }
-}
-
-#[test]
-fn where_aws_is_may_be_said_of_a_stack_on_aws_alone() {
-    let refused = run(&["queue", "list", "--region", "eu-west-1"]);
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    let unknown = run(&["doctor", "--stack", "shop", "--profile", "nobodys"]);
-    assert_eq!(unknown.status.code(), Some(2), "a doctor that could not look: {unknown:?}");
-    // Nobody listens there: it was asked at all the same.
-    let elsewhere =
-        run(&["case", "list", "--stack", "shop", "--region", "eu-west-1", "--endpoint-url", "http://127.0.0.1:9"]);
-    assert_eq!(elsewhere.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("shop cannot be described"), "{elsewhere:?}");
 }

@@ -151,20 +151,30 @@ impl<B: Backend> RecordDifference for Platform<B> {
     }
 }
 
+/// How a walk stands, UTC milliseconds; `None` where it never did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walked {
+    /// It kept its place, or came to its end.
+    pub kept_ms: Option<u64>,
+    /// It came to its end.
+    pub ended_ms: Option<u64>,
+}
+
 /// The item of a walk. It has no status and no fingerprint, so no list of cases shows it.
 fn place_of(walk: &str) -> Item {
     HashMap::from([("case_id".to_owned(), text(format!("place#{walk}")))])
 }
 
 impl<B: Backend> Platform<B> {
-    /// When a walk last kept its place, or came to its end: UTC milliseconds; `None` where it never did. For a tool that looks
-    /// whether a schedule runs.
+    /// When a walk last came on, and when it last came to its end. For a tool that looks whether a schedule runs, and whether
+    /// what it starts gets through.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn place_kept_at(&self, walk: &str) -> Result<Option<u64>, StoreError> {
+    pub async fn walked(&self, walk: &str) -> Result<Walked, StoreError> {
         let item = self.backend.get(&self.names.cases_table, place_of(walk), true).await?;
-        Ok(item.and_then(|item| number_of(&item, "last_seen")))
+        let at = |name: &str| item.as_ref().and_then(|item| number_of(item, name));
+        Ok(Walked { kept_ms: at("last_seen"), ended_ms: at("ended") })
     }
 }
 
@@ -180,7 +190,11 @@ impl<B: Backend> KeepPlace for Platform<B> {
                 Write::update(&self.names.cases_table, place_of(walk), "SET place = :place, last_seen = :now")
                     .value(":place", text(place))
             }
-            None => Write::update(&self.names.cases_table, place_of(walk), "SET last_seen = :now REMOVE place"),
+            None => Write::update(
+                &self.names.cases_table,
+                place_of(walk),
+                "SET last_seen = :now, ended = :now REMOVE place",
+            ),
         };
         self.backend.write(write.value(":now", number(self.backend.now_ms()))).await.map(drop)
     }

@@ -30,8 +30,10 @@ use uuid::Uuid;
 
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
+pub use cases::Walked;
 pub use catalogue::ProductChange;
 pub use lanes::lane_teller;
+pub use mappings::mapping_of;
 pub use settings::{Names, Retention, command_version, setting};
 
 /// What a platform stands on.

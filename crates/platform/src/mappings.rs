@@ -1,6 +1,7 @@
 //! Event source mappings, and another run of the function that asks: Lambda.
 
 use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::operation::get_event_source_mapping::GetEventSourceMappingOutput;
 use aws_sdk_lambda::types::{InvocationType, ScalingConfig};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use lambda_queue::aws::store_error;
@@ -8,25 +9,32 @@ use ports::{Mapping, MappingSet, SetMappings, StartWatch, StoreError};
 
 use crate::Aws;
 
+/// A mapping as Lambda tells it.
+///
+/// # Errors
+/// When it is in a state that nobody knows.
+pub fn mapping_of(id: &str, found: &GetEventSourceMappingOutput) -> Result<Mapping, StoreError> {
+    // <https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html>
+    let (enabled, settled) = match found.state().unwrap_or_default() {
+        "Enabled" => (true, true),
+        "Disabled" => (false, true),
+        "Enabling" | "Updating" | "Creating" => (true, false),
+        "Disabling" | "Deleting" => (false, false),
+        other => return Err(StoreError::Unreadable(format!("mapping {id} is {other:?}"))),
+    };
+    let maximum = found.scaling_config().and_then(ScalingConfig::maximum_concurrency);
+    Ok(Mapping {
+        enabled,
+        settled,
+        maximum_concurrency: maximum.and_then(|most| u32::try_from(most).ok()),
+        changed_at_ms: found.last_modified().and_then(|at| at.to_millis().ok()?.try_into().ok()).unwrap_or(0),
+    })
+}
+
 impl SetMappings for Aws {
     async fn mapping(&self, id: &str) -> Result<Mapping, StoreError> {
         let asked = self.backend.lambda().get_event_source_mapping().uuid(id).send().await;
-        let found = asked.map_err(|error| store_error(&error))?;
-        // <https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html>
-        let (enabled, settled) = match found.state().unwrap_or_default() {
-            "Enabled" => (true, true),
-            "Disabled" => (false, true),
-            "Enabling" | "Updating" | "Creating" => (true, false),
-            "Disabling" | "Deleting" => (false, false),
-            other => return Err(StoreError::Unreadable(format!("mapping {id} is {other:?}"))),
-        };
-        let maximum = found.scaling_config().and_then(ScalingConfig::maximum_concurrency);
-        Ok(Mapping {
-            enabled,
-            settled,
-            maximum_concurrency: maximum.and_then(|most| u32::try_from(most).ok()),
-            changed_at_ms: found.last_modified().and_then(|at| at.to_millis().ok()?.try_into().ok()).unwrap_or(0),
-        })
+        mapping_of(id, &asked.map_err(|error| store_error(&error))?)
     }
 
     async fn set_mapping(

@@ -239,7 +239,7 @@ pub trait KeepPlace {
     /// What was kept; `None` where nothing is.
     fn kept_place(&self, walk: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
 
-    /// Keeps it, or with `None` that there is nothing to go on with. The last one counts.
+    /// Keeps it, or with `None` that the walk has come to its end: nothing is to go on with. The last one counts.
     fn keep_place(&self, walk: &str, place: Option<&str>) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 

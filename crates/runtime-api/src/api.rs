@@ -25,6 +25,23 @@ use tokio::task::JoinHandle;
 /// Lambda takes 6 MB of answer; a little more here, so that a function is not cut off where Lambda would tell it so.
 const MOST_BYTES: usize = 8 << 20;
 
+/// How long an invocation may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// The function's timeout: from the hand-over to the deadline that the function is told, and acts by.
+    pub timeout: Duration,
+    /// How long its answer is waited for here. Longer than the timeout while somebody looks at the process in a debugger: a
+    /// function that believed in so late a deadline would hold its leases as long.
+    pub patience: Duration,
+}
+
+impl From<Duration> for Limit {
+    /// As Lambda: nothing is waited for beyond the timeout.
+    fn from(timeout: Duration) -> Self {
+        Self { timeout, patience: timeout }
+    }
+}
+
 /// How a function answered one invocation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -134,21 +151,22 @@ impl RuntimeApi {
         self.wait(limit, |seen| seen.polls > invoked).await.map(|_| ())
     }
 
-    /// Hands the function one event and waits for its answer. `limit` is the function's timeout: it becomes the deadline.
+    /// Hands the function one event and waits for its answer. A `Duration` is the function's timeout and the patience in one.
     ///
     /// # Errors
-    /// When no answer comes within the limit.
-    pub async fn invoke(&self, event: impl Into<Bytes>, limit: Duration) -> Result<Answer, Unanswered> {
+    /// When patience ends before the answer comes.
+    pub async fn invoke(&self, event: impl Into<Bytes>, limit: impl Into<Limit>) -> Result<Answer, Unanswered> {
         let (answer, answered) = oneshot::channel();
-        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let deadline_ms = now_ms().saturating_add(limit_ms);
+        let Limit { timeout, patience } = limit.into();
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = now_ms().saturating_add(timeout_ms);
         let invocation = Invocation { event: event.into(), deadline_ms, answer };
         self.invocations.send(invocation).map_err(|_| Unanswered::Stopped)?;
         self.invoked.fetch_add(1, Ordering::Relaxed);
-        match tokio::time::timeout(limit, answered).await {
+        match tokio::time::timeout(patience, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Unanswered::Stopped),
-            Err(_) => Err(Unanswered::TooLate(limit)),
+            Err(_) => Err(Unanswered::TooLate(patience)),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::{Answer, RuntimeApi};
+use crate::{Answer, Limit, RuntimeApi};
 
 /// Longest from start to the first request for an event.
 const READY: Duration = Duration::from_secs(30);
@@ -48,20 +48,21 @@ pub struct Function {
     /// One for stdout, one for stderr: each ends with its stream.
     readers: Vec<JoinHandle<()>>,
     ready_after: Duration,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl Function {
     /// Starts `binary` with nothing but this environment and what Lambda itself sets, and waits until it asks for its
-    /// first event. `timeout` is the function's timeout.
+    /// first event. `limit` is of each invocation; a `Duration` is the function's timeout.
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready within 30 s. The error tells what it printed.
     pub async fn start(
         binary: &Path,
         environment: &BTreeMap<String, String>,
-        timeout: Duration,
+        limit: impl Into<Limit>,
     ) -> anyhow::Result<Self> {
+        let limit = limit.into();
         let api = RuntimeApi::start().await.context("cannot serve the Runtime API")?;
         let started = Instant::now();
         let mut child = Command::new(binary)
@@ -83,7 +84,7 @@ impl Function {
         let mut readers = Vec::new();
         readers.extend(child.stdout.take().map(|stdout| read(stdout, &lines)));
         readers.extend(child.stderr.take().map(|stderr| read(stderr, &lines)));
-        let mut function = Self { api, child, lines, readers, ready_after: Duration::ZERO, timeout };
+        let mut function = Self { api, child, lines, readers, ready_after: Duration::ZERO, limit };
         match function.first_poll().await {
             Ok(at) => function.ready_after = at.saturating_duration_since(started),
             Err(error) => {
@@ -116,7 +117,7 @@ impl Function {
         self.child.id()
     }
 
-    /// Hands an event over and waits for its end, at most the function's timeout.
+    /// Hands an event over and waits for its end, as long as patience lasts.
     ///
     /// # Errors
     /// When the function ends, answers what is no JSON, or gives no answer in time; then it is of no use any more.
@@ -124,7 +125,7 @@ impl Function {
         let event = serde_json::to_vec(&event)?;
         let began = Instant::now();
         let answer = tokio::select! {
-            answer = self.api.invoke(event, self.timeout) => answer?,
+            answer = self.api.invoke(event, self.limit) => answer?,
             ended = self.child.wait() => bail!("the function ended: {}", ended?),
         };
         let took = began.elapsed();

@@ -11,5 +11,5 @@
 mod api;
 mod function;
 
-pub use api::{Answer, RuntimeApi, Unanswered};
+pub use api::{Answer, Limit, RuntimeApi, Unanswered};
 pub use function::{Function, Invoked, Outcome};

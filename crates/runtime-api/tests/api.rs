@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::{Client, Response, StatusCode};
-use runtime_api::{Answer, RuntimeApi, Unanswered};
+use runtime_api::{Answer, Limit, RuntimeApi, Unanswered};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -53,6 +53,26 @@ async fn each_invocation_is_handed_out_once_and_answered_by_its_id() {
     };
     let ((), answers) = tokio::join!(work, invoked);
     assert_eq!(answers, (Answer::Response(r#""said""#.into()), Answer::Error(r#""said""#.into())));
+}
+
+#[tokio::test]
+async fn the_deadline_is_the_functions_own_however_long_its_answer_is_waited_for() {
+    let api = RuntimeApi::start().await.unwrap();
+    let function = Function::of(&api);
+    let work = async {
+        let next = function.poll().await;
+        let deadline_ms: u64 = next.headers()["lambda-runtime-deadline-ms"].to_str().unwrap().parse().unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        function.post(&format!("invocation/{}/response", request_id(&next)), "1").await;
+        Duration::from_millis(deadline_ms).saturating_sub(now)
+    };
+    let patient = Limit { timeout: Duration::from_secs(30), patience: Duration::from_secs(12 * 3_600) };
+    let (left, answer) = tokio::join!(work, api.invoke("{}", patient));
+    answer.unwrap();
+    assert!(left <= patient.timeout, "it believes that it has {left:?}");
+    // And one whose patience is short is not waited for until its deadline.
+    let short = Limit { timeout: LIMIT, patience: Duration::from_millis(20) };
+    assert!(matches!(api.invoke("{}", short).await, Err(Unanswered::TooLate(waited)) if waited == short.patience));
 }
 
 #[tokio::test]

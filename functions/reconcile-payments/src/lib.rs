@@ -84,9 +84,9 @@ pub async fn reconcile(
         let page = match walk.page(ports, provider, ask).await {
             Ok(page) => page,
             Err(failure) => {
-                // A place that the provider does not know any more would be refused for ever.
+                // A place that the provider does not know any more would be refused for ever. Begun anew, and not ended.
                 if matches!(failure, Failure::Bug { .. }) {
-                    keep(ports, name.as_deref(), None).await;
+                    keep(ports, name.as_deref(), Some(&Walk::begin(ask, ports.now_ms()))).await;
                 }
                 done.unfinished = Some(failure.to_string());
                 break;

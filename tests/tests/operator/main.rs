@@ -161,6 +161,7 @@ async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it
     ];
     assert_eq!(checks, expected, "one line each: {all}");
     assert!(healthy.finds("settings", "ok", "21 queues, 23 mappings, 12 functions"), "{all}");
+    assert!(all["not_looked_at"].to_string().contains("the schedules"), "{all}");
 
     // As it looks from elsewhere: by name, region and endpoint. The gateway's own address is none on this machine.
     let elsewhere = desk.as_on_aws(&["doctor", "--json"]).await?;
@@ -178,6 +179,7 @@ async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     assert!(ended.finds("mappings", "bad", "stock-bulk is off"), "{}", ended.stdout);
     assert!(ended.finds("settings", "bad", "StockBulkQueue: VisibilityTimeout is 5, not 91"), "{}", ended.stdout);
+    assert!(ended.finds("drift", "skipped", "not asked"), "what nobody asked for is not fine: {}", ended.stdout);
     assert!(ended.finds("breakers", "ok", "closed"), "the rest is looked at all the same: {}", ended.stdout);
     let drift = desk.orderflow(&["doctor", "--detect-drift", "--json"]).await?;
     assert!(drift.finds("drift", "bad", "StockBulkQueue differs in /VisibilityTimeout"), "{}", drift.stdout);
@@ -189,13 +191,23 @@ async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it
     desk.d.queues.send("shipping-dlq", None, &["this is not JSON {".to_owned()]).await?;
     let ended = desk.doctor().await?;
     assert_eq!(ended.code, 1, "{}", ended.stdout);
-    assert!(ended.finds("queues", "bad", "1 dead letter"), "{}", ended.stdout);
+    assert!(ended.finds("queues", "warn", "1 dead letter"), "a hint, so soon: {}", ended.stdout);
     assert!(ended.finds("mappings", "bad", "shipping-dlq is off"), "{}", ended.stdout);
     held.release().await?;
     desk.cases("shipping", 1).await?;
     let ended = desk.doctor().await?;
     assert!(ended.finds("cases", "warn", "1 case open of shipping"), "{}", ended.stdout);
     desk.close("shipping").await?;
+
+    // A function that somebody stopped.
+    let concurrency = format!("{}/2017-10-31/functions/orderflow-archive-events/concurrency", desk.d.info.endpoint);
+    let http = reqwest::Client::new();
+    let stop = json!({ "ReservedConcurrentExecutions": 0 });
+    http.put(&concurrency).json(&stop).send().await?.error_for_status()?;
+    let ended = desk.doctor().await?;
+    http.delete(&concurrency).send().await?.error_for_status()?;
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    assert!(ended.finds("functions", "bad", "archive-events: its reserved concurrency is 0"), "{}", ended.stdout);
 
     // A breaker that an operator opened.
     let opened = desk.orderflow(&["breaker", "open", "carrier", "--reason", "a test's", "--yes"]).await?;

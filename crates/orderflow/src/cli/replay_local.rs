@@ -13,18 +13,16 @@ use lambda_queue::Clock as _;
 use order::CaseId;
 use platform::Aws;
 use ports::{DecideCases as _, ReadCases as _, StoredCase};
-use runtime_api::{Function, Invoked, Outcome};
+use runtime_api::{Function, Invoked, Limit, Outcome};
 use serde_json::{Value, json};
 
 use super::operator::{Asking, by};
 use super::output::{out, table};
 use super::target::Target;
 use crate::replay::{self, Guard, Held, PROVIDERS, Replay, What};
-use crate::stack::{Options, StackInfo, binaries, function_environment, project_root};
+use crate::stack::{Options, StackInfo, binaries, deployed_function, project_root};
 
-/// As long as the slowest function has.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// With a debugger attached.
+/// How long an answer is waited for with a debugger attached. The deadline stays the deployed function's.
 const DEBUGGED: Duration = Duration::from_secs(12 * 3_600);
 
 #[derive(Debug, Args)]
@@ -32,7 +30,8 @@ const DEBUGGED: Duration = Duration::from_secs(12 * 3_600);
     after_help = "The function is the one that this checkout built (`make build`), with the environment of the deployed \
     one. Without --with-effects it may read the stack; a message that it would send is held back, a write to a table is \
     refused, and of a provider only reads are asked: what it would have done is shown. So a step that gets as far as its \
-    effect ends with `retry` here.\n\nOn AWS nothing can be held back: there it is --with-effects, or --on-local."
+    effect ends with `retry` here.\n\nIts timeout is the deployed function's, under a debugger too: what goes on after it does so \
+    as in a function that has run out of time.\n\nOn AWS nothing can be held back: there it is --with-effects, or --on-local."
 )]
 pub(super) struct ReplayLocal {
     /// The case's id: of a dead letter, as the others have no message
@@ -47,8 +46,9 @@ pub(super) struct ReplayLocal {
     /// [default: .local in the project]
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, requires = "stack", conflicts_with = "with_effects")]
     on_local: Option<Option<PathBuf>>,
-    /// Print the process's id and wait for Enter before it gets the message: to attach a debugger
-    #[arg(long)]
+    /// Print the process's id and wait for Enter before it gets the message: to attach a debugger. Not with effects: a
+    /// process that is halted holds the order's lease, and may outlive it between two of its calls
+    #[arg(long, conflicts_with = "with_effects")]
     debugger: bool,
     /// Log from this level on [default: as deployed]
     #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
@@ -78,7 +78,7 @@ pub(super) async fn run(what: ReplayLocal, json: bool) -> anyhow::Result<()> {
     };
     let replay = captured(&aws, &stack, &case).await?;
     let binary = what.binary(replay.function)?;
-    let environment = what.environment(&stack, &replay).await?;
+    let (environment, timeout) = what.deployed(&stack, &replay).await?;
     let own = replay.function;
     eprintln!("{own} ({}) gets the message of {}, as {own} of {stack} would", binary.display(), replay.queue);
     let (environment, guards) = if what.with_effects {
@@ -88,7 +88,7 @@ pub(super) async fn run(what: ReplayLocal, json: bool) -> anyhow::Result<()> {
         eprintln!("it may read; what it would send, write or ask of a provider is held back (--with-effects lets it)");
         guarded(environment).await?
     };
-    let ran = what.invoke(&binary, &environment, replay.event, &guards).await?;
+    let ran = what.invoke(&binary, &environment, timeout, replay.event, &guards).await?;
     if json {
         let shown = shown(&case, own, &ran);
         writeln!(out(), "{}", serde_json::to_string_pretty(&shown)?)?;
@@ -122,10 +122,10 @@ impl ReplayLocal {
         Ok(binary)
     }
 
-    /// The environment of the deployed function, and what a process outside needs to reach the same AWS.
-    async fn environment(&self, stack: &str, replay: &Replay) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut environment = match self.local()? {
-            Some(info) => function_environment(&info, replay.function).await?,
+    /// The environment of the deployed function, with what a process outside needs to reach the same AWS, and its timeout.
+    async fn deployed(&self, stack: &str, replay: &Replay) -> anyhow::Result<(BTreeMap<String, String>, Duration)> {
+        let (mut environment, timeout) = match self.local()? {
+            Some(info) => deployed_function(&info, replay.function).await?,
             None => {
                 ensure!(
                     self.with_effects,
@@ -140,7 +140,7 @@ impl ReplayLocal {
         if let Some(level) = &self.log_level {
             environment.insert("LOG_LEVEL".to_owned(), level.clone());
         }
-        Ok(environment)
+        Ok((environment, timeout))
     }
 
     /// The local stack that it runs on.
@@ -155,11 +155,13 @@ impl ReplayLocal {
     }
 
     /// Of a function on AWS, with the operator's own credentials.
-    async fn remote(&self, function: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    async fn remote(&self, function: &str) -> anyhow::Result<(BTreeMap<String, String>, Duration)> {
         let config = self.target.config().await?;
         let asked =
             aws_sdk_lambda::Client::new(&config).get_function_configuration().function_name(function).send().await;
         let asked = asked.with_context(|| format!("the function {function} cannot be read"))?;
+        let timeout_s = asked.timeout().and_then(|seconds| u64::try_from(seconds).ok());
+        let timeout_s = timeout_s.with_context(|| format!("{function} does not say its timeout"))?;
         let variables = asked.environment().and_then(|environment| environment.variables()).cloned();
         let mut environment: BTreeMap<String, String> = variables.unwrap_or_default().into_iter().collect();
         let provider = config.credentials_provider().context("there are no AWS credentials")?;
@@ -173,7 +175,7 @@ impl ReplayLocal {
         ] {
             environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
         }
-        Ok(environment)
+        Ok((environment, Duration::from_secs(timeout_s)))
     }
 
     /// Shows what it can touch, asks, and writes down that it was done.
@@ -199,11 +201,11 @@ impl ReplayLocal {
         &self,
         binary: &std::path::Path,
         environment: &BTreeMap<String, String>,
+        timeout: Duration,
         event: Value,
         guards: &[Guard],
     ) -> anyhow::Result<Ran> {
-        let timeout = if self.debugger { DEBUGGED } else { TIMEOUT };
-        let mut function = Function::start(binary, environment, timeout).await?;
+        let mut function = Function::start(binary, environment, limit(timeout, self.debugger)).await?;
         if self.debugger {
             let pid = function.pid().context("it has ended")?;
             eprintln!("process {pid} waits for its message (`gdb -p {pid}`, `lldb -p {pid}`): Enter hands it over");
@@ -218,8 +220,17 @@ impl ReplayLocal {
     }
 }
 
+/// The deadline is never later than the deployed function's: leases are written by it.
+fn limit(timeout: Duration, debugged: bool) -> Limit {
+    Limit { timeout, patience: if debugged { DEBUGGED } else { timeout } }
+}
+
 /// The environment with guards in front of AWS and of each provider.
 async fn guarded(mut environment: BTreeMap<String, String>) -> anyhow::Result<(BTreeMap<String, String>, Vec<Guard>)> {
+    let closed = replay::close_ways_out(&mut environment)?;
+    if !closed.is_empty() {
+        eprintln!("not given to it, as they lead around what holds it back: {}", closed.join(", "));
+    }
     let mut guards = Vec::new();
     for (name, what) in
         [("AWS_ENDPOINT_URL", What::Aws)].into_iter().chain(PROVIDERS.map(|name| (name, What::Provider)))
@@ -237,7 +248,7 @@ async fn guarded(mut environment: BTreeMap<String, String>) -> anyhow::Result<(B
 fn verdict(lines: &[String]) -> Option<String> {
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of = |line: Value| line.get("verdict").and_then(Value::as_str).map(str::to_owned);
-    lines.filter_map(of).last()
+    lines.filter_map(of).next_back()
 }
 
 fn milliseconds(time: Duration) -> u64 {
@@ -293,6 +304,13 @@ mod tests {
         assert_eq!(verdict(&[]), None);
     }
 
+    #[test]
+    fn a_debugger_makes_the_tool_patient_and_no_deadline_later() {
+        let timeout = Duration::from_secs(25);
+        assert_eq!(limit(timeout, false), Limit { timeout, patience: timeout });
+        assert_eq!(limit(timeout, true), Limit { timeout, patience: DEBUGGED });
+    }
+
     #[tokio::test]
     async fn every_way_out_is_guarded() {
         let environment = [
@@ -301,9 +319,11 @@ mod tests {
             ("CARRIER_API_URL", "http://127.0.0.1:3/carrier"),
             ("ORDERS_TABLE", "orders"),
         ];
+        let around = ("AWS_ENDPOINT_URL_SQS".to_owned(), "http://127.0.0.1:4".to_owned());
         let environment: BTreeMap<String, String> =
             environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let (guarded_by, guards) = guarded(environment.clone()).await.unwrap();
+        let (guarded_by, guards) = guarded(environment.clone().into_iter().chain([around]).collect()).await.unwrap();
+        assert_eq!(guarded_by.len(), environment.len(), "{guarded_by:?}");
         assert_eq!(guards.len(), 3);
         for (name, value) in &environment {
             assert_eq!(guarded_by[name] == *value, name == "ORDERS_TABLE", "{name}");

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
+use aws_config::meta::region::ProvideRegion as _;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use clap::Args;
 use platform::{Aws, Names, command_version};
@@ -16,10 +19,11 @@ pub(super) struct Target {
     /// A stack on AWS, by its name, with the credentials and region of the environment [default: the local stack]
     #[arg(long, value_name = "NAME", env = "ORDERFLOW_STACK", conflicts_with = "dir")]
     stack: Option<String>,
-    /// Use a profile of the AWS configuration files, as `aws --profile` does [default: AWS_PROFILE]
+    /// Use a profile of the AWS configuration files, as `aws --profile` does: keys in the environment do not count then
+    /// [default: AWS_PROFILE, behind keys in the environment]
     #[arg(long, value_name = "PROFILE", requires = "stack")]
     profile: Option<String>,
-    /// The stack's region, as `aws --region` does [default: the profile's, or AWS_REGION]
+    /// The stack's region, as `aws --region` does [default: that of --profile, else AWS_REGION, else that of AWS_PROFILE]
     #[arg(long, value_name = "REGION", requires = "stack")]
     region: Option<String>,
     /// Another address of AWS, as `aws --endpoint-url` does [default: AWS_ENDPOINT_URL]
@@ -73,11 +77,19 @@ impl Target {
     /// Of AWS: the environment and the configuration files, with what was said here on top.
     async fn aws_config(&self) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        let mut region = self.region.clone().map(Region::new);
         if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+            if region.is_none() {
+                region = ProfileFileRegionProvider::builder().profile_name(profile).build().region().await;
+            }
+            // Its name alone would stand behind keys in the environment, and those may be another account's.
+            let asks = ProviderConfig::with_default_region().await;
+            let asks = if region.is_some() { asks.with_region(region.clone()) } else { asks };
+            let keys = ProfileFileCredentialsProvider::builder().configure(&asks).profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(keys);
         }
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);

@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -12,12 +13,15 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lambda_queue::dead_letter::ATTRIBUTE;
+use reqwest::redirect::Policy;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 /// The largest request that is looked at, bytes: a batch of messages is 1 MiB, a transaction 4 MB.
 const MOST_BYTES: usize = 8 << 20;
+/// Longest that what stands behind a guard may take to answer: longer than any client of a function waits.
+const UPSTREAM: Duration = Duration::from_secs(60);
 /// Of one connection only.
 const HOP_BY_HOP: [HeaderName; 4] =
     [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
@@ -71,7 +75,9 @@ impl Guard {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = format!("http://{}", listener.local_addr()?);
         let held = Arc::<Mutex<Vec<Held>>>::default();
-        let http = reqwest::Client::builder().no_proxy().build().context("no HTTP client")?;
+        // Where an answer points to stands no guard: that is the process's to follow, or not.
+        let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(UPSTREAM);
+        let http = http.build().context("no HTTP client")?;
         let upstream = upstream.trim_end_matches('/').to_owned();
         let shared = Arc::new(Shared { what, upstream, http, held: Arc::clone(&held) });
         let routes = Router::new().fallback(answer).layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(shared);
@@ -266,6 +272,25 @@ mod tests {
         let write =
             json!({ "TransactItems": [{ "Update": { "TableName": "orders" } }, { "Put": { "TableName": "stock" } }] });
         assert_eq!((names(&write).as_str(), letter(&write).as_str()), ("orders, stock", ""));
+    }
+
+    #[tokio::test]
+    async fn no_guard_follows_an_answer_to_somewhere_else() {
+        let arrived = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&arrived);
+        let upstream = Router::new().fallback(move |request: Request| {
+            seen.lock().unwrap().push(request.uri().to_string());
+            async { (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/elsewhere")]) }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(axum::serve(listener, upstream).into_future());
+        let guard = Guard::before(&address, What::Provider).await.unwrap();
+        let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+        let answer = http.get(format!("{}/v1/payments", guard.address())).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(*arrived.lock().unwrap(), ["/v1/payments"]);
+        server.abort();
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ mod guard;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use lambda_queue::dead_letter::{ATTRIBUTE, DeadLetter};
 use order::Lane;
 use ports::Letter;
@@ -109,6 +109,49 @@ fn function_of(stack: &str, queue: &str) -> anyhow::Result<&'static str> {
 /// The variables that name a provider's address.
 pub(crate) const PROVIDERS: [&str; 2] = ["PAYMENT_API_URL", "CARRIER_API_URL"];
 
+/// Other variables that hold an address and lead nowhere: a queue's is a parameter of a call that goes to AWS's address.
+const QUEUES: [&str; 2] = ["DLQ_URL", "QUEUE_URL_PREFIX"];
+/// What AWS's SDK may be told: where AWS is, and as whom. Every other variable of it may lead around a guard
+/// (`AWS_ENDPOINT_URL_SQS`, `AWS_CONFIG_FILE`, `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`).
+const AWS: [&str; 8] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_LAMBDA_FUNCTION_NAME",
+];
+
+/// Takes out of an environment what leads around the guards of AWS's address and the providers', and answers the names. What
+/// spans are exported to is among it: the deployed function's spans are not ours to write.
+///
+/// # Errors
+/// Where something holds an address that nobody here knows, or a proxy: it is not run at all.
+pub(crate) fn close_ways_out(environment: &mut BTreeMap<String, String>) -> anyhow::Result<Vec<String>> {
+    let neutral = |name: &str| name.starts_with("OTEL_") || (name.starts_with("AWS_") && !AWS.contains(&name));
+    let closed: Vec<String> = environment.keys().filter(|name| neutral(name)).cloned().collect();
+    environment.retain(|name, _| !neutral(name));
+    let known = |name: &str| PROVIDERS.contains(&name) || QUEUES.contains(&name) || AWS.contains(&name);
+    let addresses = |name: &str, value: &str| {
+        let name = name.to_ascii_uppercase();
+        let ends = ["_URL", "_URI", "_ENDPOINT", "_HOST", "_ADDRESS", "_PROXY"];
+        value.contains("://") || ends.iter().any(|end| name.ends_with(end))
+    };
+    let open: Vec<&str> = environment
+        .iter()
+        .filter(|(name, value)| !value.is_empty() && !known(name) && addresses(name, value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(
+        open.is_empty(),
+        "the function's environment has {}: no guard stands before it, so what it does cannot be held back",
+        open.join(", ")
+    );
+    Ok(closed)
+}
+
 /// What of an environment names something that a process can read or change, for a person to read.
 pub(crate) fn reach(environment: &BTreeMap<String, String>) -> Vec<String> {
     let tells = |name: &str| {
@@ -188,6 +231,49 @@ mod tests {
     fn what_triage_did_not_keep_is_refused() {
         assert!(event("shop", &letter("shop-stock-bulk"), &json!({}), 0).is_err());
         assert!(event("shop", &letter("shop-stock-bulk"), &json!({ "message": { "body": "b" } }), 0).is_err());
+    }
+
+    #[test]
+    fn a_way_around_the_guards_is_closed_and_one_that_nobody_knows_is_not_taken() {
+        let plain = [
+            ("AWS_ENDPOINT_URL", "http://a"),
+            ("AWS_REGION", "eu-west-1"),
+            ("PAYMENT_API_URL", "http://b"),
+            ("DLQ_URL", "http://c/1/shop-stock-dlq"),
+            ("QUEUE_URL_PREFIX", "http://c/1/shop-"),
+            ("ORDERS_TABLE", "orders"),
+            ("LOG_LEVEL", "info"),
+        ];
+        let plain = plain.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let plain: BTreeMap<String, String> = plain.into();
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL_SQS", "http://x"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "http://x"),
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
+            ("AWS_CONFIG_FILE", "/etc/aws"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"),
+        ] {
+            let mut all = plain.clone();
+            all.insert(name.to_owned(), value.to_owned());
+            assert_eq!(close_ways_out(&mut all).unwrap(), [name]);
+            assert_eq!(all, plain, "{name}");
+        }
+        for (name, value) in [
+            ("FRAUD_API_URL", "http://x"),
+            ("FRAUD_API_URL", "fraud.internal:80"),
+            ("WEBHOOK", "https://x"),
+            ("TAX_ENDPOINT", "x:1"),
+            ("https_proxy", "x:3128"),
+        ] {
+            let mut all = plain.clone();
+            all.insert(name.to_owned(), value.to_owned());
+            let refused = close_ways_out(&mut all).unwrap_err().to_string();
+            assert!(refused.contains(name), "{refused}");
+        }
+        let mut unset = plain.clone();
+        unset.insert("FRAUD_API_URL".to_owned(), String::new());
+        assert_eq!(close_ways_out(&mut unset).unwrap(), Vec::<String>::new());
     }
 
     #[test]

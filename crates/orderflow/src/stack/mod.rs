@@ -25,8 +25,8 @@ pub use catalogue::{Product, load as load_catalogue, read as read_products, seed
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
 pub use services::free_port;
-pub(crate) use status::queue_depths;
 pub use status::{QueueDepth, Status, function_environment, status};
+pub(crate) use status::{deployed_function, depths, queue_depths, queue_urls};
 
 use process::Guard;
 

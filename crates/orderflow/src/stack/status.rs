@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aws_sdk_sqs::types::QueueAttributeName;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::{ACCESS_KEY, Clients, FUNCTIONS, REGION, StackInfo};
+
+/// Queues that are read at once.
+const QUEUES_AT_ONCE: usize = 8;
 
 /// The state of a local stack.
 #[derive(Debug, Serialize)]
@@ -54,13 +59,27 @@ pub async fn status(dir: &Path) -> anyhow::Result<Option<Status>> {
 
 /// The depths of all queues of a stack, by name.
 pub(crate) async fn queue_depths(clients: &Clients, stack_name: &str) -> anyhow::Result<Vec<QueueDepth>> {
-    let prefix = format!("{stack_name}-");
-    let mut depths = Vec::new();
-    let mut pages = clients.sqs.list_queues().queue_name_prefix(&prefix).max_results(100).into_paginator().send();
+    depths(clients, &queue_urls(clients, stack_name).await?).await
+}
+
+/// The queues that CloudFormation made for a stack. Not by name: `shop-` begins those of a stack `shop-dev` as well.
+pub(crate) async fn queue_urls(clients: &Clients, stack_name: &str) -> anyhow::Result<Vec<String>> {
+    let mut urls = Vec::new();
+    let mut pages = clients.cloudformation.list_stack_resources().stack_name(stack_name).into_paginator().send();
     while let Some(page) = pages.next().await {
-        for url in page.context("the queues cannot be listed")?.queue_urls() {
-            depths.push(queue_depth(clients, url).await?);
-        }
+        let page = page.with_context(|| format!("the resources of the stack {stack_name} cannot be listed"))?;
+        let queues =
+            page.stack_resource_summaries().iter().filter(|one| one.resource_type() == Some("AWS::SQS::Queue"));
+        urls.extend(queues.filter_map(|queue| queue.physical_resource_id()).map(str::to_owned));
+    }
+    Ok(urls)
+}
+
+/// How much each queue holds, by name.
+pub(crate) async fn depths(clients: &Clients, urls: &[String]) -> anyhow::Result<Vec<QueueDepth>> {
+    let mut depths = Vec::with_capacity(urls.len());
+    for some in urls.chunks(QUEUES_AT_ONCE) {
+        depths.extend(try_join_all(some.iter().map(|url| queue_depth(clients, url))).await?);
     }
     depths.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(depths)
@@ -76,13 +95,15 @@ async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth>
         .await
         .with_context(|| format!("{url} cannot be read"))?;
     let count = |name: QueueAttributeName| {
-        answer.attributes().and_then(|all| all.get(&name)).and_then(|text| text.parse().ok()).unwrap_or_default()
+        let text = answer.attributes().and_then(|all| all.get(&name));
+        let text = text.with_context(|| format!("{url} does not say its {name}"))?;
+        text.parse::<u64>().with_context(|| format!("{url} has {text} as its {name}"))
     };
     Ok(QueueDepth {
         name: url.rsplit('/').next().unwrap_or(url).to_owned(),
-        visible: count(QueueAttributeName::ApproximateNumberOfMessages),
-        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+        visible: count(QueueAttributeName::ApproximateNumberOfMessages)?,
+        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)?,
+        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed)?,
     })
 }
 
@@ -91,10 +112,20 @@ async fn queue_depth(clients: &Clients, url: &str) -> anyhow::Result<QueueDepth>
 /// # Errors
 /// When there is no such function, or ministack does not answer.
 pub async fn function_environment(info: &StackInfo, function: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    deployed_function(info, function).await.map(|(environment, _)| environment)
+}
+
+/// That, and the function's timeout.
+pub(crate) async fn deployed_function(
+    info: &StackInfo,
+    function: &str,
+) -> anyhow::Result<(BTreeMap<String, String>, Duration)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Configuration {
         environment: Environment,
+        /// Seconds.
+        timeout: u64,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -117,5 +148,5 @@ pub async fn function_environment(info: &StackInfo, function: &str) -> anyhow::R
     ] {
         variables.insert(name.to_owned(), value.to_owned());
     }
-    Ok(variables)
+    Ok((variables, Duration::from_secs(configuration.timeout)))
 }

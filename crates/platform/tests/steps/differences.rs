@@ -167,8 +167,19 @@ async fn a_place_is_kept_under_its_walks_name_and_is_no_case() {
     ports.keep_place("other", Some("there")).await.unwrap();
     ports.keep_place("one", Some("further")).await.unwrap();
     assert_eq!(ports.kept_place("one").await, Ok(Some("further".to_owned())));
+    let underway = ports.walked("one").await.unwrap();
+    assert!(underway.kept_ms.is_some() && underway.ended_ms.is_none(), "no page is the end: {underway:?}");
     ports.keep_place("one", None).await.unwrap();
     assert_eq!(ports.kept_place("one").await, Ok(None));
+    let ended = ports.walked("one").await.unwrap();
+    assert!(ended.ended_ms.is_some() && ended.ended_ms == ended.kept_ms, "{ended:?}");
+    ports.keep_place("one", Some("anew")).await.unwrap();
+    assert_eq!(
+        ports.walked("one").await.unwrap().ended_ms,
+        ended.ended_ms,
+        "the next walk takes the end away from none"
+    );
+    ports.keep_place("one", None).await.unwrap();
     assert_eq!(ports.kept_place("other").await, Ok(Some("there".to_owned())));
     for status in CaseStatus::ALL {
         assert_eq!(cases(&shop, status).await, []);

@@ -239,6 +239,7 @@ async fn a_place_that_the_provider_does_not_know_any_more_is_forgotten() {
     world.ledger.page_ms = 0;
     world.places.lock().unwrap().values_mut().for_each(|place| *place = place.replace("\"pi_", "\"pi_gone_"));
     assert!(run(&world).await.unfinished.is_some_and(|why| why.contains("refuses")));
+    assert!(!world.places.lock().unwrap().is_empty(), "no place is kept for a walk that has ended: this one has not");
     assert_eq!(run(&world).await.unfinished, None);
     // One that no program wrote is none.
     world.places.lock().unwrap().insert("reconcile-48h".to_owned(), "?".to_owned());

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use aws_sdk_lambda::operation::get_event_source_mapping::GetEventSourceMappingOutput;
 use control_breakers::{Normals, Wanted, Watched, parse, wanted};
 use futures::future::join_all;
 use lambda_queue::Clock as _;
 use lambda_queue::breaker::{Row, State};
-use ports::{Dependency, Mapping, ReadBreakers as _, SetMappings as _, StoreError};
+use platform::mapping_of;
+use ports::{Dependency, Mapping, ReadBreakers as _, StoreError};
 
 use super::Ward;
 use super::finding::{Finding, Health};
+use super::settings::MAPPING;
 use crate::cli::case::show::ago;
 
 const BREAKERS: &str = "breakers";
@@ -60,33 +63,79 @@ fn judge_breaker(row: &Row, now_ms: u64) -> Option<Finding> {
 
 pub(super) async fn mappings(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     let function = format!("{}-control-breakers", ward.stack);
-    let asked = ward.lambda.get_function_configuration().function_name(&function).send().await;
-    let asked = asked.with_context(|| format!("the function {function} cannot be read"))?;
+    let asked = ward.lambda.function(&function).await;
+    let asked = asked.map_err(|why| anyhow!("the function {function} cannot be read: {why}"))?;
     let environment = asked.environment().and_then(|environment| environment.variables()).cloned().unwrap_or_default();
     let normals = Normals::read(|name| environment.get(name).cloned())?;
     let ids = environment.get("MAPPING_IDS").context("control-breakers has no MAPPING_IDS")?;
     let watched = parse(ids, &normals)?;
     let read = Dependency::ALL.map(|dependency| async move { (dependency, ward.aws.read_breaker(dependency).await) });
-    let rows: BTreeMap<Dependency, Option<Arc<Row>>> =
-        join_all(read).await.into_iter().map(|(dependency, row)| (dependency, row.ok())).collect();
-    let live = join_all(watched.iter().map(|mapping| ward.aws.mapping(&mapping.id))).await;
+    let rows: BTreeMap<Dependency, Result<Arc<Row>, StoreError>> = join_all(read).await.into_iter().collect();
+    let live = join_all(watched.iter().map(|mapping| async {
+        let read = ward.lambda.mapping(&mapping.id).await.map_err(StoreError::NotDone)?;
+        mapping_of(&mapping.id, &read)
+    }));
+    let live = live.await;
     let now_ms = ward.aws.now_ms();
     let mut findings = Vec::new();
     for (mapping, live) in watched.iter().zip(live) {
-        let row = mapping.dependency.and_then(|dependency| rows.get(&dependency)?.as_deref());
+        let row = mapping.dependency.and_then(|dependency| rows.get(&dependency)).map(Result::as_deref).transpose();
         findings.extend(judge_mapping(mapping, &live, row, now_ms));
     }
+    findings.extend(streams(ward, &watched).await?);
     if findings.is_empty() {
         findings.push(Finding::ok(MAPPINGS, format!("all {} as the breakers want them", watched.len())));
     }
     Ok(findings)
 }
 
-/// `None` where it is as it should be, or is being made so.
+/// The consumers of streams, which have no queue whose depth could be seen; and what nobody watches.
+async fn streams(ward: &Ward, watched: &[Watched]) -> anyhow::Result<Vec<Finding>> {
+    let template = ward.template().await?;
+    let read =
+        template.of_type(MAPPING).map(|(logical, id)| async move { (logical, id, ward.lambda.mapping(id).await) });
+    let mut findings = Vec::new();
+    for (logical, id, is) in join_all(read).await {
+        let name = watched.iter().find(|one| one.id == id).map(|one| one.name.as_str());
+        match is {
+            Ok(is) => findings.extend(judge_stream(name.unwrap_or(logical), name.is_some(), &is)),
+            Err(why) if name.is_none() => {
+                let seen = format!("{logical} cannot be read: {why}");
+                findings.push(Finding::new(
+                    MAPPINGS,
+                    Health::Unknown,
+                    seen,
+                    "may you call lambda:GetEventSourceMapping?",
+                ));
+            }
+            // Told with the others.
+            Err(_) => {}
+        }
+    }
+    Ok(findings)
+}
+
+/// `None` where nothing is to be said.
+fn judge_stream(name: &str, is_watched: bool, is: &GetEventSourceMappingOutput) -> Option<Finding> {
+    if !is_watched && matches!(is.state(), Some("Disabled" | "Disabling")) {
+        let advice = "nobody turns it on again: `aws lambda update-event-source-mapping --enabled`, or deploy again";
+        return Some(Finding::new(MAPPINGS, Health::Bad, format!("{name} is off"), advice));
+    }
+    let result = is.last_processing_result().unwrap_or_default();
+    // A stream waits behind the batch that fails.
+    let failed = is.event_source_arn().is_some_and(|arn| arn.contains(":dynamodb:"))
+        && (result.starts_with("PROBLEM") || result.starts_with("FAILED"));
+    failed.then(|| {
+        let seen = format!("{name} has failed its last batch ({result}): the stream waits behind it");
+        Finding::new(MAPPINGS, Health::Warn, seen, "the log and errors of its function; it is tried again by itself")
+    })
+}
+
+/// `None` where it is as it should be, or is being made so. `row`: of the breaker that it obeys, where it obeys one.
 fn judge_mapping(
     mapping: &Watched,
     live: &Result<Mapping, StoreError>,
-    row: Option<&Row>,
+    row: Result<Option<&Row>, &StoreError>,
     now_ms: u64,
 ) -> Option<Finding> {
     let name = &mapping.name;
@@ -99,6 +148,14 @@ fn judge_mapping(
         Err(error) => {
             let seen = format!("{name} cannot be read: {error}");
             return Some(Finding::new(MAPPINGS, Health::Unknown, seen, "may you call lambda:GetEventSourceMapping?"));
+        }
+    };
+    let row = match row {
+        Ok(row) => row,
+        // Not as with a closed one: what it should be nobody knows.
+        Err(error) => {
+            let seen = format!("{name} cannot be judged: the breaker that it obeys cannot be read: {error}");
+            return Some(Finding::new(MAPPINGS, Health::Unknown, seen, "may you read the table of the breakers?"));
         }
     };
     let Wanted { enabled, maximum_concurrency } = wanted(row, mapping.normal, now_ms);
@@ -155,6 +212,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stream_whose_batches_fail_or_that_nobody_feeds_is_told() {
+        let stream = |state: &str, result: &str, service: &str| {
+            let is = GetEventSourceMappingOutput::builder().state(state).last_processing_result(result);
+            is.event_source_arn(format!("arn:aws:{service}:us-east-1:1:table/orders/stream/1")).build()
+        };
+        let health = |watched: bool, is: &GetEventSourceMappingOutput| {
+            judge_stream("events", watched, is).map(|found| found.health)
+        };
+        for fine in ["OK", "No records processed", "OK - 3 records, 1 partial failures"] {
+            assert_eq!(health(true, &stream("Enabled", fine, "dynamodb")), None, "{fine}");
+        }
+        for failed in ["PROBLEM: Function call failed", "FAILED"] {
+            assert_eq!(health(true, &stream("Enabled", failed, "dynamodb")), Some(Health::Warn), "{failed}");
+            assert_eq!(health(true, &stream("Enabled", failed, "sqs")), None, "its messages come again one by one");
+        }
+        assert_eq!(health(false, &stream("Disabled", "OK", "dynamodb")), Some(Health::Bad));
+        assert_eq!(health(true, &stream("Disabled", "OK", "dynamodb")), None, "judged with the others");
+    }
+
     fn live(enabled: bool, most: u32) -> Result<Mapping, StoreError> {
         Ok(Mapping { enabled, settled: true, maximum_concurrency: Some(most), changed_at_ms: 0 })
     }
@@ -169,7 +246,7 @@ mod tests {
         };
         let long_ago_ms = NOW_MS - 7_200_000;
         let health = |live: &Result<Mapping, StoreError>, row: Option<&Row>| {
-            judge_mapping(&mapping, live, row, NOW_MS).map(|found| found.health)
+            judge_mapping(&mapping, live, Ok(row), NOW_MS).map(|found| found.health)
         };
         let closed = row(State::Closed, false, long_ago_ms);
         let (open, just_open) = (row(State::Open, false, long_ago_ms), row(State::Open, false, NOW_MS - 1_000));
@@ -185,7 +262,12 @@ mod tests {
         let error = |why: &str| Err(StoreError::NotDone(why.to_owned()));
         assert_eq!(health(&error("ResourceNotFoundException: it does not exist"), None), Some(Health::Bad));
         assert_eq!(health(&error("AccessDeniedException"), None), Some(Health::Unknown));
-        let seen = judge_mapping(&mapping, &live(false, 2), Some(&closed), NOW_MS).unwrap().seen;
+        let seen = judge_mapping(&mapping, &live(false, 2), Ok(Some(&closed)), NOW_MS).unwrap().seen;
         assert!(seen.contains("payment-bulk is off"), "{seen}");
+        let unread = StoreError::NotDone("AccessDeniedException".to_owned());
+        for live in [live(true, 5), live(false, 2)] {
+            let found = judge_mapping(&mapping, &live, Err(&unread), NOW_MS).map(|found| found.health);
+            assert_eq!(found, Some(Health::Unknown), "an unread breaker is no closed one");
+        }
     }
 }

@@ -70,7 +70,9 @@ fn judge_last(status: Option<&StackDriftStatus>) -> Finding {
             "`orderflow doctor --detect-drift` tells what; whether a mapping is on does not count",
         ),
         Some(StackDriftStatus::InSync) => Finding::ok(DRIFT, "CloudFormation's last detection found none"),
-        Some(_) | None => Finding::ok(DRIFT, "CloudFormation was not asked: --detect-drift does"),
+        Some(_) | None => {
+            Finding::new(DRIFT, Health::Skipped, "CloudFormation was not asked", "--detect-drift asks it")
+        }
     }
 }
 
@@ -133,6 +135,6 @@ mod tests {
     fn the_last_detection_is_told_where_nobody_asks_for_another() {
         assert_eq!(judge_last(Some(&StackDriftStatus::Drifted)).health, Health::Warn);
         assert_eq!(judge_last(Some(&StackDriftStatus::InSync)).health, Health::Ok);
-        assert!(judge_last(None).seen.contains("was not asked"));
+        assert_eq!(judge_last(None).health, Health::Skipped, "not looked at is not ok");
     }
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 pub(super) enum Health {
     /// As it should be.
     Ok,
+    /// Nobody asked for it to be looked at.
+    Skipped,
     /// It could not be looked at.
     Unknown,
     /// Not as it should be, and no hurry; or it will pass.
@@ -21,6 +23,7 @@ impl Health {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Skipped => "skipped",
             Self::Unknown => "unknown",
             Self::Warn => "warn",
             Self::Bad => "bad",
@@ -56,7 +59,8 @@ impl Finding {
     }
 }
 
-/// What all of it comes to: bad if anything is, else unknown if anything could not be looked at.
+/// What all of it comes to: bad if anything is, else unknown if anything could not be looked at. What was skipped does not
+/// count here: the verdict names it.
 pub(super) fn overall(findings: &[Finding]) -> Health {
     let any = |health| findings.iter().any(|finding| finding.health == health);
     [Health::Bad, Health::Unknown, Health::Warn].into_iter().find(|health| any(*health)).unwrap_or(Health::Ok)
@@ -77,7 +81,8 @@ mod tests {
             let findings: Vec<Finding> = all.iter().map(|health| Finding::new("a", *health, "", "")).collect();
             overall(&findings)
         };
-        use Health::{Bad, Ok, Unknown, Warn};
+        use Health::{Bad, Ok, Skipped, Unknown, Warn};
+        assert_eq!(of(&[Ok, Skipped]), Ok);
         assert_eq!(of(&[]), Ok);
         assert_eq!(of(&[Ok, Warn, Ok]), Warn);
         assert_eq!(of(&[Warn, Unknown]), Unknown);

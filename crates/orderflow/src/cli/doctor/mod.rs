@@ -9,13 +9,14 @@
 //! | [`settings`] | functions; settings of queues, mappings and functions against the stack's own template |
 //! | [`drift`] | CloudFormation's own drift detection |
 //!
-//! Each has a pure part that judges and a part that reads. They run side by side, and one that fails says so for itself: it
+//! [`reads`] asks Lambda, each thing once and slowly. Each check has a pure part that judges and a part that reads. They run side by side, and one that fails says so for itself: it
 //! hides no other.
 
 mod control;
 mod drift;
 mod finding;
 mod queues;
+mod reads;
 mod settings;
 mod template;
 mod work;
@@ -24,13 +25,16 @@ use std::future::Future;
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use futures::future::{LocalBoxFuture, join_all};
 use platform::Aws;
 use serde_json::json;
 
 use finding::{Finding, Health, many, overall};
+use reads::Lambda;
+use template::Template;
+use tokio::sync::OnceCell;
 
 use super::output::{out, table};
 use super::target::Target;
@@ -39,6 +43,14 @@ use crate::stack::Clients;
 
 /// Longest that one check may take, unless it waits for CloudFormation.
 const CHECK: Duration = Duration::from_secs(30);
+/// What none of the checks looks at, and where else it is seen: `docs/runbooks/README.md`.
+const UNSEEN: [&str; 5] = [
+    "the schedules",
+    "the daily reconciliation",
+    "CloudWatch's alarms",
+    "the age of what waits",
+    "how far the consumers of streams are behind",
+];
 /// Exit codes: something is bad; something could not be looked at.
 const BAD: u8 = 1;
 const NOT_CHECKED: u8 = 2;
@@ -47,13 +59,18 @@ const NOT_CHECKED: u8 = 2;
 #[command(
     after_help = "It exits with 0 when all is well or only to be kept in mind (warn), 1 when something is bad, 2 when \
     something could not be looked at. It reads, and changes nothing.\n\n\
-    Not looked at: CloudWatch's alarms and the age of the oldest message of a queue, which CloudWatch alone knows. \
-    `aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix <stack>-` shows what has gone off."
+    Not looked at, and named in the last line: whether the schedules are on (`aws scheduler list-schedules --name-prefix \
+    <stack>-`), the daily reconciliation, and what CloudWatch alone knows: its alarms, the age of the oldest message of a queue, \
+    how far the consumers of streams are behind. `aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix \
+    <stack>-` shows what has gone off."
 )]
 pub(super) struct Doctor {
     /// Let CloudFormation compare every resource with the template too: takes minutes on AWS
     #[arg(long)]
     detect_drift: bool,
+    /// Look at the queues a minute apart where something waits: what SQS counts is approximate for so long
+    #[arg(long)]
+    patient: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -64,12 +81,24 @@ struct Ward {
     aws: Aws,
     /// CloudFormation, SQS.
     clients: Clients,
-    lambda: aws_sdk_lambda::Client,
+    lambda: Lambda,
+    /// The stack's own template, or why it could not be read.
+    template: OnceCell<Result<Template, String>>,
     /// The stack's name.
     stack: String,
     /// Base address of its API.
     api_url: String,
     detect_drift: bool,
+    patient: bool,
+}
+
+impl Ward {
+    async fn template(&self) -> anyhow::Result<&Template> {
+        let read = self
+            .template
+            .get_or_init(|| async { settings::template(self).await.map_err(|error| format!("{error:#}")) });
+        read.await.as_ref().map_err(|why| anyhow!("{why}"))
+    }
 }
 
 pub(super) async fn run(what: Doctor, json: bool) -> anyhow::Result<()> {
@@ -78,7 +107,9 @@ pub(super) async fn run(what: Doctor, json: bool) -> anyhow::Result<()> {
     let findings = examine(&ward).await;
     let health = overall(&findings);
     if json {
-        let all = json!({ "stack": ward.stack, "health": health, "findings": findings });
+        let all = json!({
+            "stack": ward.stack, "health": health, "findings": findings, "not_looked_at": unseen(&findings),
+        });
         writeln!(out(), "{}", serde_json::to_string_pretty(&all)?)?;
     } else {
         let mut rows = table();
@@ -90,18 +121,29 @@ pub(super) async fn run(what: Doctor, json: bool) -> anyhow::Result<()> {
     }
     let count = |health| findings.iter().filter(|finding| finding.health == health).count();
     let words = format!(
-        "{} bad, {}, {} not looked at",
+        "{} bad, {}, {} unknown",
         count(Health::Bad),
         many(count(Health::Warn), "warning"),
         count(Health::Unknown)
     );
+    let unseen = format!("not looked at: {}", unseen(&findings).join(", "));
     match health {
-        Health::Bad => Err(Ended::new(BAD, format!("{} is not healthy: {words}", ward.stack)).into()),
-        Health::Unknown => Err(Ended::new(NOT_CHECKED, format!("{} may not be healthy: {words}", ward.stack)).into()),
-        Health::Ok | Health::Warn if json => Ok(()),
-        Health::Ok => Ok(writeln!(out(), "{} is healthy", ward.stack)?),
-        Health::Warn => Ok(writeln!(out(), "{} works: {words}", ward.stack)?),
+        Health::Bad => Err(Ended::new(BAD, format!("{} is not healthy: {words}; {unseen}", ward.stack)).into()),
+        Health::Unknown => {
+            Err(Ended::new(NOT_CHECKED, format!("{} may not be healthy: {words}; {unseen}", ward.stack)).into())
+        }
+        Health::Ok | Health::Skipped | Health::Warn if json => Ok(()),
+        Health::Ok | Health::Skipped => {
+            Ok(writeln!(out(), "{} is healthy in all that was looked at; {unseen}", ward.stack)?)
+        }
+        Health::Warn => Ok(writeln!(out(), "{} works: {words}; {unseen}", ward.stack)?),
     }
+}
+
+/// What the findings say nothing about.
+fn unseen(findings: &[Finding]) -> Vec<&'static str> {
+    let skipped = findings.iter().filter(|finding| finding.health == Health::Skipped).map(|finding| finding.check);
+    UNSEEN.into_iter().chain(skipped).collect()
 }
 
 impl Doctor {
@@ -115,10 +157,12 @@ impl Doctor {
         Ok(Ward {
             aws: self.target.aws().await?,
             clients,
-            lambda: aws_sdk_lambda::Client::new(&self.target.config().await?),
+            lambda: Lambda::new(aws_sdk_lambda::Client::new(&self.target.config().await?)),
+            template: OnceCell::new(),
             stack: self.target.name()?,
             api_url,
             detect_drift: self.detect_drift,
+            patient: self.patient,
         })
     }
 }
@@ -126,9 +170,10 @@ impl Doctor {
 /// Looks at everything, each thing once. In the order in which a person would ask.
 async fn examine(ward: &Ward) -> Vec<Finding> {
     let patient = if ward.detect_drift { drift::LONGEST_DETECTION } else { CHECK };
+    let looks = CHECK + queues::pause(ward.patient);
     let checks: [LocalBoxFuture<'_, Vec<Finding>>; 10] = [
         Box::pin(check("api", CHECK, work::api(ward))),
-        Box::pin(check("queues", CHECK, queues::look(ward))),
+        Box::pin(check("queues", looks, queues::look(ward))),
         Box::pin(check("cases", CHECK, work::cases(ward))),
         Box::pin(check("overdue", CHECK, work::overdue(ward))),
         Box::pin(check("breakers", CHECK, control::breakers(ward))),
@@ -154,9 +199,15 @@ async fn check(
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::*;
+
+    #[test]
+    fn the_verdict_names_what_nobody_looked_at() {
+        let looked = [Finding::ok("drift", "none"), Finding::new("queues", Health::Warn, "", "")];
+        assert_eq!(unseen(&looked), UNSEEN);
+        let skipped = [Finding::new("drift", Health::Skipped, "", "")];
+        assert_eq!(unseen(&skipped).last(), Some(&"drift"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_fails_or_hangs_says_so_for_itself() {

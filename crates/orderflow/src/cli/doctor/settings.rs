@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::{join_all, try_join_all};
@@ -47,25 +47,52 @@ type Live = BTreeMap<&'static str, Value>;
 pub(super) async fn functions(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     let asked = FUNCTIONS.map(|function| async move {
         let name = format!("{}-{function}", ward.stack);
-        let asked = ward.lambda.get_function_configuration().function_name(name).send().await;
-        (function, asked)
+        let (asked, reserved) = futures::join!(ward.lambda.function(&name), ward.lambda.reserved(&name));
+        (function, asked, reserved.map(|is| is.reserved_concurrent_executions()))
     });
     let mut findings = Vec::new();
-    for (function, asked) in join_all(asked).await {
+    let mut unread = Vec::new();
+    for (function, asked, reserved) in join_all(asked).await {
+        match reserved {
+            Ok(reserved) => findings.extend(judge_reserved(function, reserved)),
+            Err(why) => unread.push((function, why)),
+        }
         match asked {
             Ok(is) => findings.extend(judge_function(function, is.state(), is.last_update_status())),
-            Err(error) => {
-                let why = lambda_queue::aws::text(&error);
+            Err(why) => {
                 let health = if why.contains("ResourceNotFound") { Health::Bad } else { Health::Unknown };
                 let seen = format!("{function} cannot be read: {why}");
                 findings.push(Finding::new(FUNCTIONS_CHECK, health, seen, "is it there? If not, deploy again"));
             }
         }
     }
+    findings.extend(judge_unread(&unread));
     if findings.is_empty() {
         findings.push(Finding::ok(FUNCTIONS_CHECK, format!("all {} can be invoked", FUNCTIONS.len())));
     }
     Ok(findings)
+}
+
+/// Whether somebody has stopped it.
+fn judge_reserved(name: &str, reserved: Option<i32>) -> Option<Finding> {
+    (reserved == Some(0)).then(|| {
+        let advice =
+            format!("somebody stopped it: `aws lambda delete-function-concurrency` of {name}, once it may run");
+        Finding::new(
+            FUNCTIONS_CHECK,
+            Health::Bad,
+            format!("{name}: its reserved concurrency is 0: it never runs"),
+            advice,
+        )
+    })
+}
+
+/// One line for all whose concurrency could not be read: mostly for the same reason.
+fn judge_unread(unread: &[(&str, String)]) -> Option<Finding> {
+    let (_, why) = unread.first()?;
+    let names: Vec<&str> = unread.iter().map(|(name, _)| *name).collect();
+    let seen = format!("whether {} may run at all cannot be read: {why}", names.join(", "));
+    Some(Finding::new(FUNCTIONS_CHECK, Health::Unknown, seen, "may you call lambda:GetFunctionConcurrency?"))
 }
 
 fn judge_function(name: &str, state: Option<&State>, update: Option<&LastUpdateStatus>) -> Option<Finding> {
@@ -82,37 +109,43 @@ fn judge_function(name: &str, state: Option<&State>, update: Option<&LastUpdateS
 }
 
 pub(super) async fn settings(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
-    let mut template = template(ward).await?;
+    let mut template = ward.template().await?.clone();
     let queues = queues(ward, &template).await?;
     for (logical, queue) in &queues {
         if let Some(arn) = queue.get("QueueArn").and_then(Value::as_str) {
             template.know_arn(logical, arn);
         }
     }
-    let mut differences = Vec::new();
+    let mut compared = Compared::default();
+    let differences = &mut compared.differences;
     for kind in [QUEUE, MAPPING, FUNCTION] {
         differences.extend(template.missing(kind).map(|logical| format!("{logical} is not there")));
     }
     for (logical, live) in &queues {
-        differences.extend(compare(&template, logical, &QUEUE_SETTINGS, live));
+        compared.settings(&template, logical, &QUEUE_SETTINGS, live);
     }
     let mappings = mappings(ward, &template).await?;
     for (logical, live) in &mappings {
-        differences.extend(compare(&template, logical, &MAPPING_SETTINGS, live));
+        compared.settings(&template, logical, &MAPPING_SETTINGS, live);
     }
     let functions = configurations(ward, &template).await?;
     for (logical, live, environment) in &functions {
-        differences.extend(compare(&template, logical, &FUNCTION_SETTINGS, live));
-        differences.extend(compare_environment(logical, &template.environment(logical), environment));
+        compared.settings(&template, logical, &FUNCTION_SETTINGS, live);
+        compared.environment(logical, &template.environment(logical), environment);
     }
     let looked = [(queues.len(), "queue"), (mappings.len(), "mapping"), (functions.len(), "function")];
     ensure!(looked.iter().all(|(count, _)| *count > 0), "the template names no queue, no mapping or no function");
-    Ok(judge_settings(&differences, &looked.map(|(count, what)| many(count, what)).join(", ")))
+    Ok(judge_settings(&compared, &looked.map(|(count, what)| many(count, what)).join(", ")))
 }
 
-fn judge_settings(differences: &[String], looked: &str) -> Vec<Finding> {
+fn judge_settings(compared: &Compared, looked: &str) -> Vec<Finding> {
+    let Compared { differences, same, untold } = compared;
     if differences.is_empty() {
-        return vec![Finding::ok(SETTINGS, format!("{looked} as the stack's template says"))];
+        let seen = format!(
+            "{looked} as the stack's template says, in {}; {untold} not compared, as the template computes them",
+            many(*same, "setting")
+        );
+        return vec![Finding::ok(SETTINGS, seen)];
     }
     let told = differences.iter().take(MOST_TOLD).map(|seen| Finding::new(SETTINGS, Health::Bad, seen, DEPLOY));
     let mut findings: Vec<Finding> = told.collect();
@@ -122,36 +155,59 @@ fn judge_settings(differences: &[String], looked: &str) -> Vec<Finding> {
     findings
 }
 
-/// What differs of the settings that the template names. One that it leaves to AWS, or that cannot be told, is none.
-fn compare(template: &Template, logical: &str, settings: &[&'static str], live: &Live) -> Vec<String> {
-    let mut differences = Vec::new();
-    for name in settings {
-        let Told::Value(should) = template.property(logical, name) else { continue };
-        let is = live.get(name).unwrap_or(&Value::Null);
-        if plain(&should) != plain(is) {
-            let told = if is.is_null() { "not set".to_owned() } else { text(is) };
-            differences.push(format!("{logical}: {name} is {told}, not {}", text(&should)));
-        }
-    }
-    differences
+/// What came of comparing.
+#[derive(Default)]
+struct Compared {
+    differences: Vec<String>,
+    /// Settings that are as they should be.
+    same: usize,
+    /// Settings that the template names and whose value cannot be told from here.
+    untold: usize,
 }
 
-/// Variables by name; values where they can be told, and are not shown: one may be somebody's address.
-fn compare_environment(logical: &str, should: &BTreeMap<String, Told>, is: &BTreeMap<String, String>) -> Vec<String> {
-    let mut differences = Vec::new();
-    for (name, should) in should {
-        match (should, is.get(name)) {
-            (Told::Value(_) | Told::Unknown, None) => differences.push(format!("{logical}: {name} is not set")),
-            (Told::Value(should), Some(is)) if text(should) != *is => {
-                differences.push(format!("{logical}: {name} is not what the template says"));
+impl Compared {
+    /// The settings that the template names. One that it leaves to AWS is none.
+    fn settings(&mut self, template: &Template, logical: &str, settings: &[&'static str], live: &Live) {
+        for name in settings {
+            let should = match template.property(logical, name) {
+                Told::Value(should) => should,
+                Told::Nothing => continue,
+                Told::Unknown => {
+                    self.untold += 1;
+                    continue;
+                }
+            };
+            let is = live.get(name).unwrap_or(&Value::Null);
+            if plain(&should) == plain(is) {
+                self.same += 1;
+            } else {
+                let told = if is.is_null() { "not set".to_owned() } else { text(is) };
+                self.differences.push(format!("{logical}: {name} is {told}, not {}", text(&should)));
             }
-            (Told::Nothing, Some(_)) => differences.push(format!("{logical}: {name} is set and should not be")),
-            (Told::Value(_) | Told::Unknown | Told::Nothing, _) => {}
         }
     }
-    let added = is.keys().filter(|name| !should.contains_key(*name));
-    differences.extend(added.map(|name| format!("{logical}: {name} is set, and the template has none")));
-    differences
+
+    /// Variables by name; values where they can be told, and are not shown: one may be somebody's address.
+    fn environment(&mut self, logical: &str, should: &BTreeMap<String, Told>, is: &BTreeMap<String, String>) {
+        for (name, should) in should {
+            let difference = match (should, is.get(name)) {
+                (Told::Value(_) | Told::Unknown, None) => "is not set",
+                (Told::Value(should), Some(is)) if text(should) != *is => "is not what the template says",
+                (Told::Nothing, Some(_)) => "is set and should not be",
+                (Told::Unknown, Some(_)) => {
+                    self.untold += 1;
+                    continue;
+                }
+                (Told::Value(_) | Told::Nothing, _) => {
+                    self.same += 1;
+                    continue;
+                }
+            };
+            self.differences.push(format!("{logical}: {name} {difference}"));
+        }
+        let added = is.keys().filter(|name| !should.contains_key(*name));
+        self.differences.extend(added.map(|name| format!("{logical}: {name} is set, and the template has none")));
+    }
 }
 
 /// Numbers and booleans as text, lists in order: however they were written.
@@ -169,7 +225,7 @@ fn plain(value: &Value) -> Value {
 }
 
 /// The stack's processed template with the stack's parameters and physical ids.
-async fn template(ward: &Ward) -> anyhow::Result<Template> {
+pub(super) async fn template(ward: &Ward) -> anyhow::Result<Template> {
     let cloudformation = &ward.clients.cloudformation;
     let body = cloudformation.get_template().stack_name(&ward.stack).send().await;
     let body =
@@ -222,8 +278,7 @@ async fn queues(ward: &Ward, template: &Template) -> anyhow::Result<Vec<(String,
 
 async fn mappings(ward: &Ward, template: &Template) -> anyhow::Result<Vec<(String, Live)>> {
     let read = template.of_type(MAPPING).map(|(logical, id)| async move {
-        let asked = ward.lambda.get_event_source_mapping().uuid(id).send().await;
-        let is = asked.with_context(|| format!("{logical} cannot be read"))?;
+        let is = ward.lambda.mapping(id).await.map_err(|why| anyhow!("{logical} cannot be read: {why}"))?;
         let types: Vec<&str> = is.function_response_types().iter().map(|one| one.as_str()).collect();
         let live = [
             ("BatchSize", json!(is.batch_size())),
@@ -245,8 +300,7 @@ async fn configurations(
     template: &Template,
 ) -> anyhow::Result<Vec<(String, Live, BTreeMap<String, String>)>> {
     let read = template.of_type(FUNCTION).map(|(logical, name)| async move {
-        let asked = ward.lambda.get_function_configuration().function_name(name).send().await;
-        let is = asked.with_context(|| format!("{logical} cannot be read"))?;
+        let is = ward.lambda.function(name).await.map_err(|why| anyhow!("{logical} cannot be read: {why}"))?;
         let architectures: Vec<&str> = is.architectures().iter().map(|one| one.as_str()).collect();
         let live = [
             ("MemorySize", json!(is.memory_size())),
@@ -288,11 +342,18 @@ mod tests {
             ("Handler", json!("cannot be told")),
             ("Timeout", json!("not in the template")),
         ]);
-        assert_eq!(compare(&template(), "Queue", &names, &live), Vec::<String>::new());
+        let compare = |live: &Live| {
+            let mut compared = Compared::default();
+            compared.settings(&template(), "Queue", &names, live);
+            compared
+        };
+        let fine = compare(&live);
+        assert_eq!(fine.differences, Vec::<String>::new());
+        assert_eq!((fine.same, fine.untold), (3, 1), "the handler is computed");
         live.insert("VisibilityTimeout", json!("30"));
         live.insert("RedrivePolicy", json!({ "deadLetterTargetArn": "arn:dlq", "maxReceiveCount": 3 }));
         live.remove("FunctionResponseTypes");
-        let found = compare(&template(), "Queue", &names, &live);
+        let found = compare(&live).differences;
         assert_eq!(found.len(), 3, "{found:?}");
         assert_eq!(found[0], "Queue: VisibilityTimeout is 30, not 90");
         assert!(found[2].contains("is not set, not"), "{}", found[2]);
@@ -310,13 +371,18 @@ mod tests {
         let mut is: BTreeMap<String, String> = [("TABLE", "orders"), ("MAIL", "ada@example.test"), ("URL", "http://a")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-        assert_eq!(compare_environment("F", &should, &is), Vec::<String>::new());
+        let compare = |is: &BTreeMap<String, String>| {
+            let mut compared = Compared::default();
+            compared.environment("F", &should, is);
+            compared
+        };
+        let fine = compare(&is);
+        assert_eq!((fine.differences.len(), fine.same, fine.untold), (0, 3, 1), "the address is computed");
         is.insert("MAIL".to_owned(), "eve@example.test".to_owned());
         is.insert("MORE".to_owned(), "x".to_owned());
         is.remove("TABLE");
-        let found = compare_environment("F", &should, &is);
         assert_eq!(
-            found,
+            compare(&is).differences,
             [
                 "F: MAIL is not what the template says",
                 "F: TABLE is not set",
@@ -327,9 +393,11 @@ mod tests {
 
     #[test]
     fn more_differences_than_anybody_reads_are_counted() {
-        assert_eq!(judge_settings(&[], "1 queue")[0].health, Health::Ok);
-        let many: Vec<String> = (0..25).map(|nth| format!("difference {nth}")).collect();
-        let found = judge_settings(&many, "1 queue");
+        let fine = judge_settings(&Compared { same: 7, untold: 2, ..Compared::default() }, "1 queue");
+        assert_eq!(fine[0].health, Health::Ok);
+        assert!(fine[0].seen.contains("in 7 settings; 2 not compared"), "{}", fine[0].seen);
+        let differences = (0..25).map(|nth| format!("difference {nth}")).collect();
+        let found = judge_settings(&Compared { differences, ..Compared::default() }, "1 queue");
         assert_eq!((found.len(), found[20].seen.as_str()), (21, "and 5 more"));
         assert!(found.iter().all(|found| found.health == Health::Bad));
     }
@@ -345,5 +413,16 @@ mod tests {
         assert_eq!(health(State::Active, LastUpdateStatus::Failed), Some(Health::Bad));
         assert_eq!(health(State::Failed, LastUpdateStatus::Successful), Some(Health::Bad));
         assert_eq!(judge_function("ship-order", None, None), None);
+    }
+
+    #[test]
+    fn a_function_that_somebody_stopped_is_bad_and_one_that_cannot_be_asked_is_not_fine() {
+        assert_eq!(judge_reserved("ship-order", None), None);
+        assert_eq!(judge_reserved("ship-order", Some(5)), None);
+        assert_eq!(judge_reserved("ship-order", Some(0)).map(|found| found.health), Some(Health::Bad));
+        assert_eq!(judge_unread(&[]), None);
+        let found = judge_unread(&[("a", "denied".to_owned()), ("b", "denied".to_owned())]).unwrap();
+        assert_eq!(found.health, Health::Unknown);
+        assert!(found.seen.contains("a, b") && found.seen.contains("denied"), "{}", found.seen);
     }
 }

@@ -20,6 +20,7 @@ pub(super) enum Told {
 }
 
 /// A processed template, with what its names stand for in one stack.
+#[derive(Clone)]
 pub(super) struct Template {
     document: Value,
     parameters: BTreeMap<String, String>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 use futures::future::try_join_all;
 use lambda_queue::Clock as _;
+use platform::Walked;
 use ports::{CaseClass, DueRow, FindDue as _, StoredCase};
 use reconcile_payments::{Ask, GRACE_MINUTES, WINDOW_HOURS};
 
@@ -68,18 +69,21 @@ pub(super) async fn overdue(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     let now_ms = ward.aws.now_ms();
     let before_ms = now_ms.saturating_sub(LATE_MS);
     let shards = (0..SHARDS).map(|shard| ward.aws.find_due(shard, before_ms, MOST_OF_SHARD, None));
-    let rows: Vec<DueRow> = try_join_all(shards).await?.into_iter().flatten().collect();
-    Ok(vec![judge_overdue(&rows, now_ms)])
+    Ok(vec![judge_overdue(&try_join_all(shards).await?, now_ms)])
 }
 
-/// Orders whose command nobody has carried out, nor sent again.
-fn judge_overdue(rows: &[DueRow], now_ms: u64) -> Finding {
+/// Orders whose command nobody has carried out, nor sent again; a list a shard.
+fn judge_overdue(shards: &[Vec<DueRow>], now_ms: u64) -> Finding {
+    let rows: Vec<&DueRow> = shards.iter().flatten().collect();
+    // Of a full list nobody knows how it goes on.
+    let is_cut = shards.iter().any(|shard| shard.len() >= usize::try_from(MOST_OF_SHARD).unwrap_or(usize::MAX));
     let Some(latest) = rows.iter().min_by_key(|row| row.due_at_ms) else {
         return Finding::ok("overdue", "no order is late");
     };
     let late_ms = now_ms.saturating_sub(latest.due_at_ms);
     let seen = format!(
-        "{} owed for longer than {} s; {} for {}",
+        "{}{} owed for longer than {} s; {} for {}",
+        if is_cut { "at least " } else { "" },
         many(rows.len(), "order"),
         LATE_MS / 1_000,
         latest.key,
@@ -97,21 +101,26 @@ pub(super) async fn reconciliation(ward: &Ward) -> anyhow::Result<Vec<Finding>> 
     // The hourly run's.
     let ask = Ask { window_ms: WINDOW_HOURS * 3_600_000, grace_ms: GRACE_MINUTES * 60_000, orders: None };
     let walk = ask.walk().context("the hourly run keeps no place")?;
-    let last_ms = ward.aws.place_kept_at(&walk).await?;
+    let walked = ward.aws.walked(&walk).await?;
     let described = ward.clients.cloudformation.describe_stacks().stack_name(&ward.stack).send();
     let described = described.await.context("the stack cannot be described")?;
     let created = described.stacks().first().and_then(|stack| stack.creation_time()).and_then(|at| at.to_millis().ok());
     let created_ms = created.and_then(|at| u64::try_from(at).ok());
-    ensure!(last_ms.is_some() || created_ms.is_some(), "it never ran, and nobody says how old the stack is");
-    Ok(vec![judge_reconciliation(last_ms, created_ms.unwrap_or(0), ward.aws.now_ms())])
+    ensure!(walked.ended_ms.is_some() || created_ms.is_some(), "it never ended, and nobody says how old the stack is");
+    Ok(vec![judge_reconciliation(walked, created_ms.unwrap_or(0), ward.aws.now_ms())])
 }
 
-fn judge_reconciliation(last_ms: Option<u64>, created_ms: u64, now_ms: u64) -> Finding {
+/// By the end of a walk: one that dies behind its first page every hour keeps its place as well.
+fn judge_reconciliation(walked: Walked, created_ms: u64, now_ms: u64) -> Finding {
     let advice =
         "reconcile-payments: its schedule, its log (is the provider there?); `orderflow reconcile` compares now";
-    let (seen, since_ms) = match last_ms {
-        Some(last_ms) => (format!("the hourly run came on {} ago", ago(now_ms, last_ms)), last_ms),
-        None => (format!("it has not run since the stack was made, {} ago", ago(now_ms, created_ms)), created_ms),
+    let (ended, since_ms) = match walked.ended_ms {
+        Some(ended_ms) => (format!("the hourly run got through the ledger {} ago", ago(now_ms, ended_ms)), ended_ms),
+        None => (format!("it never got through since the stack was made, {} ago", ago(now_ms, created_ms)), created_ms),
+    };
+    let seen = match walked.kept_ms.filter(|kept_ms| *kept_ms > since_ms) {
+        Some(kept_ms) => format!("{ended}; it came on {} ago and is not through", ago(now_ms, kept_ms)),
+        None => ended,
     };
     if now_ms.saturating_sub(since_ms) > RECONCILED_MS {
         return Finding::new("reconciliation", Health::Bad, seen, advice);
@@ -175,23 +184,31 @@ mod tests {
     fn an_order_that_nobody_recovers_is_bad_and_a_late_one_a_warning() {
         let row = |key: &str, late_ms: u64| DueRow { key: key.to_owned(), due_at_ms: NOW_MS - late_ms };
         assert_eq!(judge_overdue(&[], NOW_MS).health, Health::Ok);
-        assert_eq!(judge_overdue(&[row("a", 200_000)], NOW_MS).health, Health::Warn);
-        let found = judge_overdue(&[row("a", 200_000), row("b", 600_000)], NOW_MS);
+        assert_eq!(judge_overdue(&[vec![row("a", 200_000)]], NOW_MS).health, Health::Warn);
+        let found = judge_overdue(&[vec![], vec![row("a", 200_000)], vec![row("b", 600_000)]], NOW_MS);
         assert_eq!(found.health, Health::Bad);
         assert!(found.seen.starts_with("2 orders") && found.seen.contains("b for 10m"), "{}", found.seen);
         assert!(found.advice.contains("nudge b"), "{}", found.advice);
+        let full: Vec<DueRow> = (0..MOST_OF_SHARD).map(|_| row("c", 200_000)).collect();
+        let found = judge_overdue(&[full, vec![row("a", 200_000)]], NOW_MS);
+        assert!(found.seen.starts_with("at least 101 orders"), "{}", found.seen);
     }
 
     #[test]
     fn a_reconciliation_that_stays_away_is_bad_and_a_young_stack_has_its_time() {
         let hour_ms = 3_600_000;
-        for (last_ms, created_ms, expected) in [
+        for (ended_ms, created_ms, expected) in [
             (Some(NOW_MS - hour_ms), 0, Health::Ok),
             (Some(NOW_MS - 3 * hour_ms), 0, Health::Bad),
             (None, NOW_MS - hour_ms, Health::Ok),
             (None, NOW_MS - 3 * hour_ms, Health::Bad),
         ] {
-            assert_eq!(judge_reconciliation(last_ms, created_ms, NOW_MS).health, expected, "{last_ms:?}");
+            // That it came on a minute ago helps nobody whom it did not get to.
+            for kept_ms in [ended_ms, Some(NOW_MS - 60_000)] {
+                let found = judge_reconciliation(Walked { kept_ms, ended_ms }, created_ms, NOW_MS);
+                assert_eq!(found.health, expected, "{ended_ms:?} {kept_ms:?}");
+                assert_eq!(found.seen.contains("is not through"), kept_ms != ended_ms, "{}", found.seen);
+            }
         }
     }
 }
