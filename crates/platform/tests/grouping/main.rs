@@ -278,7 +278,9 @@ async fn cases_of_faults_that_the_rule_was_mended_for_come_together_and_of_two_f
     let all = Score::of(&found, |_| true);
     let (first, second) = (Score::of(&found, is_of_the_first), Score::of(&found, |kind| !is_of_the_first(kind)));
     println!("{} kinds, {} cases", found.len(), all.cases);
-    for (name, score) in [("all", &all), ("the first half, not blind", &first), ("the second, not blind any more", &second)] {
+    for (name, score) in
+        [("all", &all), ("the first half, not blind", &first), ("the second, not blind any more", &second)]
+    {
         println!(
             "{name}: {} of {} in their right groups, {} in a thousand",
             score.right,
