@@ -6,8 +6,9 @@ import tomllib
 
 import pytest
 
+import stack_model
 from capabilities import COMMANDS_TO, QUEUE
-from stack_model import PROD, ROOT, Stack
+from stack_model import PROD, ROOT, Refused, Stack, load
 
 EVERY = {"STAGE", "LOG_LEVEL", "SERVICE_NAME", "LAMBDA_QUEUE_METRICS_NAMESPACE"}
 TIMEOUT = {
@@ -91,7 +92,27 @@ def test_a_better_lane_has_the_shorter_deadline(prod: Stack) -> None:
     assert 0 < express < standard < bulk
 
 
-def test_who_sends_commands_is_told_their_version_and_so_are_the_tools() -> None:
+def newest_command_version() -> int:
+    source = (ROOT / "crates/ports/src/version.rs").read_text(encoding="utf-8")
+    shipped = r'pub const COMMAND_VERSION: u32 = (?:if cfg!\(feature = "rehearse-next"\) \{ \d+ \} else \{ )?(\d+)'
+    return int(re.search(shipped, source).group(1))
+
+
+def test_only_a_version_of_commands_that_the_program_can_send_is_taken() -> None:
+    newest = newest_command_version()
+    declared = load()["Parameters"]["CommandVersion"]
+    assert declared["AllowedValues"] == list(range(max(newest - 1, 1), newest + 1)), "crates/ports/src/version.rs says which"
+    assert declared["Default"] in declared["AllowedValues"]
+    for wrong in (newest + 1, newest - 2, 0):
+        with pytest.raises(Refused, match="CommandVersion"):
+            Stack(**PROD, CommandVersion=str(wrong))
+
+
+def test_who_sends_commands_is_told_their_version_and_so_are_the_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whatever can be sent today: the question here is where the value goes.
+    template = load()
+    template["Parameters"]["CommandVersion"]["AllowedValues"] = [1, 2]
+    monkeypatch.setattr(stack_model, "load", lambda: template)
     stack = Stack(**PROD, CommandVersion="2")
     told = {
         name: str(function["Environment"]["Variables"]["EMITTED_COMMAND_VERSION"])

@@ -25,8 +25,18 @@ const SENT: u32 = 1;
 pub struct CommandVersion(u32);
 
 /// A version that this program cannot send.
+///
+/// A program that is a rehearsal says so here: every function has these words in its binary, by which a rehearsal is known
+/// wherever it lies (`orderflow`'s packaging refuses it).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no version of commands that this program sends: it can send {oldest} to {newest}")]
+#[cfg_attr(
+    not(feature = "rehearse-next"),
+    error("no version of commands that this program sends: it can send {oldest} to {newest}")
+)]
+#[cfg_attr(
+    feature = "rehearse-next",
+    error("no version of commands that this rehearsal of the next version sends: it can send {oldest} to {newest}")
+)]
 pub struct UnknownVersion {
     oldest: u32,
     newest: u32,
@@ -41,10 +51,20 @@ impl CommandVersion {
         Self::parse_among(text, COMMAND_VERSION)
     }
 
+    /// Each version that this program can be told to send, the oldest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::all_of(COMMAND_VERSION)
+    }
+
+    /// Those of a program that reads up to this one.
+    pub(crate) fn all_of(newest: u32) -> impl Iterator<Item = Self> {
+        (oldest(newest)..=newest).map(Self)
+    }
+
     fn parse_among(text: &str, newest: u32) -> Result<Self, UnknownVersion> {
-        let oldest = newest.saturating_sub(1).max(1);
-        let known = text.parse().ok().filter(|version| (oldest..=newest).contains(version));
-        known.map(Self).ok_or(UnknownVersion { oldest, newest })
+        let asked: Option<u32> = text.parse().ok();
+        let known = Self::all_of(newest).find(|known| Some(known.0) == asked);
+        known.ok_or(UnknownVersion { oldest: oldest(newest), newest })
     }
 
     /// What the data of a command looks like in it.
@@ -55,6 +75,10 @@ impl CommandVersion {
         }
         serde_json::json!(data)
     }
+}
+
+fn oldest(newest: u32) -> u32 {
+    newest.saturating_sub(1).max(1)
 }
 
 impl Default for CommandVersion {
@@ -119,6 +143,15 @@ mod tests {
             assert_eq!(["0", "1", "2", "3"].map(|text| can(text, newest)), expected, "newest {newest}");
         }
         assert_eq!([can("1", 3), can("2", 3), can("3", 3)], [None, Some(2), Some(3)]);
+        for (newest, all) in [(1, vec![1]), (2, vec![1, 2]), (3, vec![2, 3])] {
+            assert_eq!(
+                CommandVersion::all_of(newest).map(|version| version.0).collect::<Vec<_>>(),
+                all,
+                "newest {newest}"
+            );
+        }
+        let all: Vec<CommandVersion> = CommandVersion::all().collect();
+        assert!(all.contains(&CommandVersion::default()) && all.len() <= 2, "{all:?}");
         for text in ["", "v1", "1.0", "-1", "newest", "4294967296"] {
             assert!(CommandVersion::parse(text).is_err(), "{text}");
         }

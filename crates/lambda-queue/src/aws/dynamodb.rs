@@ -162,7 +162,7 @@ impl Store for Dynamo {
                     if reasons.iter().any(|reason| matches!(reason, Reason::ConditionFailed(_))) {
                         Ok(Transacted::Refused(reasons))
                     } else {
-                        Err(StoreError::NotDone(format!("the transaction was cancelled: {reasons:?}")))
+                        Err(StoreError::cancelled(&reasons))
                     }
                 }
                 Some(_) | None => Err(store_error(&error)),

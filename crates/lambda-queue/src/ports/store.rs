@@ -5,7 +5,7 @@
 //! Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html>
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 
 pub use serde_dynamo::AttributeValue as Value;
@@ -65,6 +65,23 @@ impl StoreError {
             Self::Unknown(why) => Self::Unknown(format!("{table}: {why}")),
             Self::Unreadable(why) => Self::Unreadable(why),
         }
+    }
+
+    /// A transaction was cancelled, and no condition failed. Says each reason once, in their own order, and not how many
+    /// items it was asked for: the same trouble has the same words.
+    pub fn cancelled(reasons: &[Reason]) -> Self {
+        let words: BTreeSet<&str> = reasons
+            .iter()
+            .filter_map(|reason| match reason {
+                Reason::None => None,
+                Reason::ConditionFailed(_) => Some("ConditionalCheckFailed"),
+                Reason::Conflict => Some("TransactionConflict"),
+                Reason::Other(code) => Some(code),
+            })
+            .collect();
+        let words: Vec<&str> = words.into_iter().collect();
+        let words = if words.is_empty() { "no reason given".to_owned() } else { words.join(", ") };
+        Self::NotDone(format!("the transaction was cancelled: {words}"))
     }
 }
 
@@ -387,4 +404,27 @@ pub trait Store {
     /// `TransactWriteItems`: all or none, at most 100, no item twice. Repeats of a lost answer by the SDK are safe for ten
     /// minutes (`ClientRequestToken`).
     fn transact(&self, writes: Vec<Write>) -> impl Future<Output = Result<Transacted, StoreError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_transaction_has_the_same_words_whatever_item_met_it_and_however_many() {
+        let conflict = "the table did not take it: the transaction was cancelled: TransactionConflict";
+        for reasons in [
+            vec![Reason::Conflict],
+            vec![Reason::None, Reason::Conflict],
+            vec![Reason::Conflict, Reason::None, Reason::None],
+            vec![Reason::Conflict, Reason::None, Reason::Conflict],
+        ] {
+            assert_eq!(StoreError::cancelled(&reasons).to_string(), conflict, "{reasons:?}");
+        }
+        let both = [Reason::Conflict, Reason::Other("ThrottlingError".to_owned())];
+        let turned = [both[1].clone(), Reason::None, both[0].clone()];
+        assert_eq!(StoreError::cancelled(&both), StoreError::cancelled(&turned));
+        assert!(StoreError::cancelled(&both).to_string().ends_with(": ThrottlingError, TransactionConflict"));
+        assert!(StoreError::cancelled(&[Reason::None]).to_string().ends_with(": no reason given"));
+    }
 }

@@ -62,9 +62,32 @@ async fn a_loser_whose_lease_was_taken_can_neither_overwrite_nor_delete() {
     assert!(matches!(leases.free(&loser, true).await, Err(Failure::Retry { .. })));
     assert_eq!(leases.complete(&loser, Some("1"), Receipt::Stands).await, Ok(Ended::LeaseLost));
     assert_eq!(leases.park(&loser).await, Ok(Ended::LeaseLost));
+    assert_eq!(leases.park_in_doubt(&loser).await, Ok(Ended::LeaseLost));
     assert_eq!(leases.leave_in_doubt(&loser).await, Ok(Ended::LeaseLost));
     assert_eq!(leases.forget(&loser).await, Ok(false));
     assert_eq!(record(&store), before);
+}
+
+#[tokio::test]
+async fn what_is_parked_while_its_effect_may_come_yet_is_looked_up_no_sooner_than_if_nobody_had_parked_it() {
+    let (store, world) = setup();
+    let leases = leases(&store, &world);
+    let key = effect("authorize#0", 2);
+    let until_ms = world.now_ms() + 20_000;
+    let lease = fresh(&leases, &key, until_ms).await;
+    for _ in 0..2 {
+        assert_eq!(leases.park_in_doubt(&lease).await, Ok(Ended::Done), "a repeat is as good");
+    }
+    for (wait_ms, live) in [(0, true), (20_000, false), (SETTLE_MS - 1, false)] {
+        world.advance_ms(wait_ms);
+        let held = Claimed::Held { until_ms: until_ms + SETTLE_MS, live };
+        assert_eq!(leases.claim(&key, world.now_ms() + 20_000, SETTLE_MS).await.unwrap(), held, "after {wait_ms}");
+    }
+    world.advance_ms(1);
+    let Claimed::InDoubt(resumed) = leases.claim(&key, world.now_ms() + 20_000, SETTLE_MS).await.unwrap() else {
+        panic!("not in doubt")
+    };
+    assert_eq!((resumed.attempts, resumed.provider_key()), (1, lease.provider_key()), "attempts are counted anew");
 }
 
 #[tokio::test]

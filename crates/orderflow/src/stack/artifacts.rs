@@ -58,16 +58,29 @@ pub async fn build(root: &Path) -> anyhow::Result<()> {
     compile(root, &["--bins"]).await
 }
 
+/// Which program the functions are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// The one that ships.
+    Shipped,
+    /// The rehearsal of the next message version (ADR 15).
+    Next,
+}
+
+/// What every function of the rehearsal says, and none of the program that ships (`ports::UnknownVersion`). Binaries of both
+/// come to lie in one folder, and a build may be interrupted or another one come between: so what is packaged is looked at.
+const REHEARSAL: &[u8] = b"this rehearsal of the next version sends";
+
 /// Packages the functions as they are compiled, and answers the folder: one a function, with its `bootstrap`.
 ///
 /// # Errors
-/// When a binary is not there.
-pub fn package(root: &Path) -> anyhow::Result<PathBuf> {
-    Ok(bundle(root)?.dir)
+/// When a binary is not there, or is of the other program.
+pub fn package(root: &Path, program: Program) -> anyhow::Result<PathBuf> {
+    Ok(bundle(root, program)?.dir)
 }
 
-/// Compiles the functions alone, as the program that is one message version ahead (ADR 15): in the place of those that
-/// ship, until [`build`] is called again.
+/// Compiles the functions alone, as [`Program::Next`]: in the place of those that ship, until [`build`] is called again.
+/// Meanwhile, and should it never be, a stack refuses to deploy them.
 ///
 /// # Errors
 /// When cargo fails; its messages went to the terminal.
@@ -105,22 +118,30 @@ pub fn binaries(root: &Path) -> PathBuf {
 
 /// Lays out the compiled functions and the template for `sam deploy`, or finds the folder where that was done before.
 /// Stacks brought up at the same time share it.
-pub(crate) fn bundle(root: &Path) -> anyhow::Result<Bundle> {
+///
+/// # Errors
+/// When a binary is not there, or is not of this program.
+pub(crate) fn bundle(root: &Path, program: Program) -> anyhow::Result<Bundle> {
+    bundle_of(root, &binaries(root), program)
+}
+
+fn bundle_of(root: &Path, binaries: &Path, program: Program) -> anyhow::Result<Bundle> {
     let source = root.join("template.yaml");
     let text = std::fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let binaries = binaries(root);
     let store = root.join("target/stack");
     std::fs::create_dir_all(&store).with_context(|| format!("cannot create {}", store.display()))?;
     let lock = std::fs::File::create(store.join(".lock")).context("cannot create the packaging lock")?;
     lock.lock().context("cannot lock the packaging folder")?;
 
-    let dir = store.join(fingerprint(&text, &binaries)?);
+    let dir = store.join(fingerprint(&text, binaries, program)?);
     let complete = dir.join("template.yaml");
     if !complete.is_file() {
         for function in FUNCTIONS {
             let into = dir.join(function);
             std::fs::create_dir_all(&into)?;
-            strip(&binaries.join(function), &into.join("bootstrap"))?;
+            let bootstrap = into.join("bootstrap");
+            strip(&binaries.join(function), &bootstrap)?;
+            ensure_is(program, &bootstrap)?;
         }
         // Written last: its presence says that the bundle is whole.
         std::fs::write(&complete, point_at_bootstraps(&text, &dir)?)?;
@@ -141,10 +162,28 @@ pub(crate) fn bundle(root: &Path) -> anyhow::Result<Bundle> {
     Ok(Bundle { dir, template, bytes })
 }
 
-/// Names a bundle by what goes into it: the template, and each binary's size and time.
-fn fingerprint(template: &str, binaries: &Path) -> anyhow::Result<String> {
+/// Refuses a function of the other program.
+fn ensure_is(program: Program, bootstrap: &Path) -> anyhow::Result<()> {
+    let binary = std::fs::read(bootstrap).with_context(|| format!("cannot read {}", bootstrap.display()))?;
+    let says = binary.windows(REHEARSAL.len()).any(|part| part == REHEARSAL);
+    match (program, says) {
+        (Program::Shipped, false) | (Program::Next, true) => Ok(()),
+        (Program::Shipped, true) => bail!(
+            "{} is a rehearsal of the next message version: `make skew` is at it, or was interrupted. Compile what ships \
+             with `make build`",
+            bootstrap.display()
+        ),
+        (Program::Next, false) => {
+            bail!("{} is no rehearsal: another build came between, so begin again", bootstrap.display())
+        }
+    }
+}
+
+/// Names a bundle by what goes into it: the template, each binary's size and time, and which program it was found to be.
+fn fingerprint(template: &str, binaries: &Path, program: Program) -> anyhow::Result<String> {
     let mut hasher = std::hash::DefaultHasher::new();
     template.hash(&mut hasher);
+    (program == Program::Next).hash(&mut hasher);
     for function in FUNCTIONS {
         let path = binaries.join(function);
         let meta = std::fs::metadata(&path)
@@ -236,5 +275,46 @@ mod tests {
     fn a_code_uri_that_is_no_function_is_refused() {
         let odd = template() + "      CodeUri: elsewhere/\n";
         assert!(point_at_bootstraps(&odd, Path::new("/bundle")).is_err());
+    }
+
+    /// A project whose functions are compiled, those of which it is said as the rehearsal.
+    fn project(name: &str, is_next: impl Fn(&str) -> bool) -> (PathBuf, PathBuf) {
+        let root = std::env::temp_dir().join(format!("orderflow-artifacts-{name}-{}", std::process::id()));
+        let binaries = root.join("binaries");
+        std::fs::create_dir_all(&binaries).unwrap();
+        std::fs::write(root.join("template.yaml"), template()).unwrap();
+        for function in FUNCTIONS {
+            let mut binary = vec![7; 150_000];
+            if is_next(function) {
+                binary[70_000..][..REHEARSAL.len()].copy_from_slice(REHEARSAL);
+            }
+            std::fs::write(binaries.join(function), binary).unwrap();
+        }
+        (root, binaries)
+    }
+
+    #[test]
+    fn a_rehearsal_is_never_packaged_as_the_program_that_ships_nor_the_other_way_round() {
+        let one = |function: &str| function == "ship-order";
+        for (name, is_next, is_shipped_whole, is_next_whole) in [
+            ("shipped", &(|_: &str| false) as &dyn Fn(&str) -> bool, true, false),
+            ("next", &|_: &str| true, false, true),
+            ("interrupted", &one, false, false),
+        ] {
+            let (root, binaries) = project(name, is_next);
+            // A second time as well: what was refused is not found as packaged.
+            for _ in 0..2 {
+                let found =
+                    [Program::Shipped, Program::Next].map(|program| bundle_of(&root, &binaries, program).is_ok());
+                assert_eq!(found, [is_shipped_whole, is_next_whole], "{name}");
+            }
+            std::fs::remove_dir_all(root).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_is_known_by_words_that_it_says() {
+        let says = include_str!("../../../ports/src/version.rs");
+        assert!(says.contains(std::str::from_utf8(REHEARSAL).unwrap()));
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-pub use artifacts::{FUNCTIONS, binaries, build, build_next, package};
+pub use artifacts::{FUNCTIONS, Program, binaries, build, build_next, package};
 pub use catalogue::{Product, load as load_catalogue, read as read_products, seed};
 pub use cloud::{Clients, local_config, output, outputs};
 pub use info::{Launcher, StackInfo};
@@ -224,7 +224,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Stack> {
         reporter.say("compiling the functions and the sandbox");
         build(&options.root).await?;
     }
-    let bundle = artifacts::bundle(&options.root)?;
+    let bundle = artifacts::bundle(&options.root, Program::Shipped)?;
     reporter.say(&format!("packaged {} functions, {:.1} MB", FUNCTIONS.len(), bundle.megabytes()));
 
     let mut guard = Guard::default();

@@ -3,8 +3,11 @@
 //!
 //! A case is in its right group if its fingerprint is the one that most cases of its kind have, and no other kind's.
 //!
-//! Each half was measured before anything was changed for it: the first (`kinds`) with 71.6 % of 1,620 cases, the second
-//! (`fresh`), by the rule that was mended after the first, with 88.0 % of 1,000. What is asserted is the rule of today over both.
+//! All in one process, over tables in memory: no chaos run. Whoever wrote the kinds had read the rule.
+//!
+//! Two figures are blind, each half measured before the rule was changed for it: the first half (`kinds`) had 71.6 % of 1,620
+//! cases right, the second (`fresh`), by the rule that was mended after the first, 88.0 % of 1,000. What is asserted is the rule of
+//! today over both, and it has been mended for both: it guards against getting worse, and says nothing of kinds to come.
 
 #![allow(
     clippy::unwrap_used,
@@ -251,13 +254,13 @@ fn most(prints: &[String]) -> &str {
     counts.into_iter().max_by_key(|(_, count)| *count).map_or("", |(print, _)| print)
 }
 
-/// Whether a kind had been looked at before the rule was written.
-fn is_looked_at(kind: &str) -> bool {
+/// Whether a kind is of the first half, which the rule was first mended for.
+fn is_of_the_first(kind: &str) -> bool {
     KINDS.iter().any(|(name, _)| *name == kind)
 }
 
 #[tokio::test]
-async fn cases_of_an_injected_fault_come_together_and_of_two_faults_stay_apart() {
+async fn cases_of_faults_that_the_rule_was_mended_for_come_together_and_of_two_faults_stay_apart() {
     let outside = Arc::new(Outside::open().await);
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut without: Vec<String> = Vec::new();
@@ -273,9 +276,11 @@ async fn cases_of_an_injected_fault_come_together_and_of_two_faults_stay_apart()
     }
     assert!(found.len() == KINDS.len() + FRESH.len() && FRESH.len() >= 40, "{} kinds", found.len());
     let all = Score::of(&found, |_| true);
-    let (seen, unseen) = (Score::of(&found, is_looked_at), Score::of(&found, |kind| !is_looked_at(kind)));
+    let (first, second) = (Score::of(&found, is_of_the_first), Score::of(&found, |kind| !is_of_the_first(kind)));
     println!("{} kinds, {} cases", found.len(), all.cases);
-    for (name, score) in [("all", &all), ("looked at", &seen), ("not looked at", &unseen)] {
+    for (name, score) in
+        [("all", &all), ("the first half, not blind", &first), ("the second, not blind any more", &second)]
+    {
         println!(
             "{name}: {} of {} in their right groups, {} in a thousand",
             score.right,

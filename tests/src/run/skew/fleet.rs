@@ -1,15 +1,20 @@
 //! The deployed functions: putting another program in the place of one, and telling them which version to send.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use aws_sdk_lambda::types::{Environment, LastUpdateStatus};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
-use orderflow::stack::{FUNCTIONS, StackInfo, local_config};
+use order::Fingerprint;
+use orderflow::stack::{FUNCTIONS, Program, StackInfo, local_config};
 
 use crate::check::Kill;
 use crate::clock::now_ms;
@@ -24,22 +29,15 @@ const BUCKET: &str = "orderflow-skew";
 /// A function is there again after so long.
 const UPDATE: Duration = Duration::from_secs(60);
 
-/// Which of the two programs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Program {
-    /// The one that ships.
-    Old,
-    /// The same, one message version ahead.
-    New,
-}
-
-impl Program {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Old => "old",
-            Self::New => "new",
-        }
-    }
+/// One function got the other program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Change {
+    pub(super) function: String,
+    /// The one that it has now.
+    pub(super) program: Program,
+    /// In between it may have been either, UTC milliseconds.
+    pub(super) began_ms: u64,
+    pub(super) done_ms: u64,
 }
 
 /// The functions of a stack.
@@ -48,6 +46,9 @@ pub(super) struct Fleet {
     stack: String,
     /// ministack ends the processes of a function that is changed, whatever they are at; Lambda would let them finish.
     ended: Mutex<Vec<Kill>>,
+    changes: Mutex<Vec<Change>>,
+    /// The digest of each package, by its key.
+    packages: BTreeMap<String, Fingerprint>,
 }
 
 impl Fleet {
@@ -56,10 +57,12 @@ impl Fleet {
         let config = local_config(&info.endpoint);
         let s3 = orderflow::stack::Clients::new(&info.endpoint).s3;
         s3.create_bucket().bucket(BUCKET).send().await.context("cannot create the bucket for packages")?;
-        for (program, folder) in [(Program::Old, old), (Program::New, new)] {
+        let mut packages = BTreeMap::new();
+        for (program, folder) in [(Program::Shipped, old), (Program::Next, new)] {
             for function in FUNCTIONS {
                 let path: PathBuf = folder.join(function).join("bootstrap");
                 let package = tokio::task::spawn_blocking(move || package(&path)).await??;
+                packages.insert(key(program, function), Fingerprint::of(&package));
                 let put = s3.put_object().bucket(BUCKET).key(key(program, function)).body(package.into());
                 put.send().await.with_context(|| format!("cannot store {function}"))?;
             }
@@ -68,20 +71,25 @@ impl Fleet {
             lambda: aws_sdk_lambda::Client::new(&config),
             stack: info.stack_name.clone(),
             ended: Mutex::default(),
+            changes: Mutex::default(),
+            packages,
         })
     }
 
-    /// Puts a program in the place of the one that a function has.
+    /// Puts a program in the place of the one that a function has, and makes sure that it is there.
     pub(super) async fn deploy(&self, function: &str, program: Program) -> anyhow::Result<()> {
+        let key = key(program, function);
+        let package = self.packages.get(&key).with_context(|| format!("{key} is not packaged"))?.to_string();
+        let began_ms = now_ms();
         let update = self.lambda.update_function_code().function_name(self.name(function));
         self.ends(function);
-        update
-            .s3_bucket(BUCKET)
-            .s3_key(key(program, function))
-            .send()
-            .await
-            .with_context(|| format!("cannot update {function}"))?;
-        self.updated(function).await
+        update.s3_bucket(BUCKET).s3_key(&key).send().await.with_context(|| format!("cannot update {function}"))?;
+        let now = self.updated(function).await?;
+        let has = digest_of(now.code_sha256().unwrap_or_default())?;
+        ensure!(has == package, "{function} has not the package {key}, but one of digest {has}");
+        let change = Change { function: function.to_owned(), program, began_ms, done_ms: now_ms() };
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+        Ok(())
     }
 
     /// The same for several, one after the other, with a pause between.
@@ -103,15 +111,21 @@ impl Fleet {
     pub(super) async fn send_in(&self, version: u32, between: Duration) -> anyhow::Result<()> {
         for function in SENDERS {
             let name = self.name(function);
-            let now = self.lambda.get_function_configuration().function_name(&name).send().await?;
-            let mut variables = now.environment.and_then(|of| of.variables).unwrap_or_default();
+            let before = self.lambda.get_function_configuration().function_name(&name).send().await?;
+            let mut variables = before.environment.and_then(|of| of.variables).unwrap_or_default();
             let was = variables.insert(SENT.to_owned(), version.to_string());
             ensure!(was.is_some(), "{function} is not told which version to send");
             let environment = Environment::builder().set_variables(Some(variables)).build();
             self.ends(function);
             let update = self.lambda.update_function_configuration().function_name(&name).environment(environment);
             update.send().await.with_context(|| format!("cannot configure {function}"))?;
-            self.updated(function).await?;
+            let now = self.updated(function).await?;
+            let told = now.environment.and_then(|of| of.variables).and_then(|mut all| all.remove(SENT));
+            ensure!(
+                told == Some(version.to_string()),
+                "{function} was told to send version {version}, and has {told:?}"
+            );
+            ensure!(now.code_sha256 == before.code_sha256, "{function} got another program with its setting");
             tokio::time::sleep(between).await;
         }
         Ok(())
@@ -127,16 +141,22 @@ impl Fleet {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(kill);
     }
 
-    async fn updated(&self, function: &str) -> anyhow::Result<()> {
+    /// The changes of programs since then, UTC milliseconds, the first one first.
+    pub(super) fn changes_since(&self, since_ms: u64) -> Vec<Change> {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.iter().filter(|change| change.began_ms >= since_ms).cloned().collect()
+    }
+
+    async fn updated(&self, function: &str) -> anyhow::Result<GetFunctionConfigurationOutput> {
         let name = self.name(function);
-        eventually("the function is updated", UPDATE, || async {
+        let now = eventually("the function is updated", UPDATE, || async {
             let now = self.lambda.get_function_configuration().function_name(&name).send().await?;
-            Ok((now.last_update_status == Some(LastUpdateStatus::Successful)).then_some(()))
+            Ok((now.last_update_status == Some(LastUpdateStatus::Successful)).then_some(now))
         })
         .await?;
         // A second time: the change ended what ran until now.
         self.ends(function);
-        Ok(())
+        Ok(now)
     }
 
     fn name(&self, function: &str) -> String {
@@ -145,7 +165,17 @@ impl Fleet {
 }
 
 fn key(program: Program, function: &str) -> String {
-    format!("{}/{function}.zip", program.name())
+    let program = match program {
+        Program::Shipped => "shipped",
+        Program::Next => "next",
+    };
+    format!("{program}/{function}.zip")
+}
+
+/// A digest as Lambda tells it, base64, in hexadecimal digits.
+fn digest_of(base64: &str) -> anyhow::Result<String> {
+    let bytes = STANDARD.decode(base64).with_context(|| format!("no digest: {base64}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A zip archive with one executable file, `bootstrap`.
@@ -197,4 +227,16 @@ fn package(bootstrap: &Path) -> anyhow::Result<Vec<u8>> {
     zip.extend(directory.to_le_bytes());
     zip.extend([0; 2]);
     Ok(zip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_of_lambda_is_the_digest_of_the_package() {
+        let told = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+        assert_eq!(digest_of(told).unwrap(), Fingerprint::of(b"hello").to_string());
+        assert!(digest_of("no base64").is_err());
+    }
 }

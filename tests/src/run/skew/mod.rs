@@ -5,9 +5,10 @@
 //! Lambda spares one.
 
 mod fleet;
+mod mixed;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use order::{Lane, Sku};
-use orderflow::stack::{self, FUNCTIONS, Launcher, Options, Stack, load_catalogue};
+use orderflow::stack::{self, FUNCTIONS, Launcher, Options, Program, Stack, load_catalogue};
 
 use super::drive::{self, Journal, Manner};
 use super::{Mix, Plan, wait_for_the_last_lines};
@@ -26,8 +27,9 @@ use crate::guard;
 use crate::mappings::Held;
 use crate::wait::eventually;
 
-use fleet::{Fleet, Program};
-use report::{Phase, Report};
+use fleet::Fleet;
+use mixed::finished_while_mixed;
+use report::{Phase, Report, Wants};
 
 /// Nothing may have moved for so long: over the longest wait of an order that only recovery moves.
 const STUCK_AFTER: Duration = Duration::from_secs(300);
@@ -99,15 +101,12 @@ async fn both_programs(root: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     println!("compiling the next program, then the one that ships");
     let built = async {
         stack::build_next(root).await?;
-        stack::package(root)
+        stack::package(root, Program::Next)
     };
     let new = built.await;
     // Whatever became of that: nobody shall run the next program by mistake.
     stack::build(root).await?;
-    let old = stack::package(root)?;
-    let new = new?;
-    ensure!(old != new, "both programs are the same: cargo compiled nothing anew");
-    Ok((old, new))
+    Ok((stack::package(root, Program::Shipped)?, new?))
 }
 
 /// One run: what the phases share.
@@ -135,22 +134,24 @@ async fn exercise(
     // Consumers first: those that only read, then the API and recovery, which only write.
     let consumers_first: Vec<&str> = order_of(false);
     let producers_first: Vec<&str> = order_of(true);
-    run.phase("the new program, consumers first", async |run: &Run<'_>| {
-        run.fleet.deploy_all(&consumers_first, Program::New, BETWEEN).await?;
-        Ok(0)
+    let mixed = Wants { both_programs: true, ..Wants::default() };
+    let version_2 = Wants { version_2: true, ..Wants::default() };
+    run.phase("the new program, consumers first", mixed, async |run: &Run<'_>| {
+        run.fleet.deploy_all(&consumers_first, Program::Next, BETWEEN).await?;
+        Ok(BTreeSet::new())
     })
     .await?;
-    run.phase("back to the old one, nothing new was sent", async |run: &Run<'_>| {
-        run.fleet.deploy_all(&consumers_first, Program::Old, BETWEEN).await?;
-        Ok(0)
+    run.phase("back to the old one, nothing new was sent", mixed, async |run: &Run<'_>| {
+        run.fleet.deploy_all(&consumers_first, Program::Shipped, BETWEEN).await?;
+        Ok(BTreeSet::new())
     })
     .await?;
-    run.phase("the new program, producers first", async |run: &Run<'_>| {
-        run.fleet.deploy_all(&producers_first, Program::New, BETWEEN).await?;
-        Ok(0)
+    run.phase("the new program, producers first", mixed, async |run: &Run<'_>| {
+        run.fleet.deploy_all(&producers_first, Program::Next, BETWEEN).await?;
+        Ok(BTreeSet::new())
     })
     .await?;
-    run.phase("version 2 is switched on", async |run: &Run<'_>| {
+    run.phase("version 2 is switched on", version_2, async |run: &Run<'_>| {
         let held = run.hold_payments().await?;
         run.fleet.send_in(2, Duration::ZERO).await?;
         let seen = run.seen_in_version(2).await?;
@@ -158,27 +159,32 @@ async fn exercise(
         Ok(seen)
     })
     .await?;
-    run.phase("the documented rollback: off, drained, back", async |run: &Run<'_>| {
-        run.fleet.send_in(1, Duration::ZERO).await?;
-        run.drained().await?;
-        run.fleet.deploy_all(&consumers_first, Program::Old, BETWEEN).await?;
-        Ok(0)
-    })
-    .await?;
-    run.phase("forward and on again", async |run: &Run<'_>| {
-        run.fleet.deploy_all(&consumers_first, Program::New, Duration::ZERO).await?;
-        run.fleet.send_in(2, Duration::ZERO).await?;
-        Ok(0)
-    })
-    .await?;
-    run.phase("a rollback with version 2 in the queues, and forward", async |run: &Run<'_>| {
+    run.phase("the documented rollback: off, drained, back", version_2, async |run: &Run<'_>| {
+        // So that there is something to drain when it is switched off.
         let held = run.hold_payments().await?;
         let seen = run.seen_in_version(2).await?;
         run.fleet.send_in(1, Duration::ZERO).await?;
-        run.fleet.deploy_all(&consumers_first, Program::Old, Duration::ZERO).await?;
+        release(held).await?;
+        run.drained().await?;
+        run.fleet.deploy_all(&consumers_first, Program::Shipped, BETWEEN).await?;
+        Ok(seen)
+    })
+    .await?;
+    run.phase("forward and on again", Wants::default(), async |run: &Run<'_>| {
+        run.fleet.deploy_all(&consumers_first, Program::Next, Duration::ZERO).await?;
+        run.fleet.send_in(2, Duration::ZERO).await?;
+        Ok(BTreeSet::new())
+    })
+    .await?;
+    let left_alone = Wants { version_2: true, deferrals: true, ..Wants::default() };
+    run.phase("a rollback with version 2 in the queues, and forward", left_alone, async |run: &Run<'_>| {
+        let held = run.hold_payments().await?;
+        let seen = run.seen_in_version(2).await?;
+        run.fleet.send_in(1, Duration::ZERO).await?;
+        run.fleet.deploy_all(&consumers_first, Program::Shipped, Duration::ZERO).await?;
         release(held).await?;
         tokio::time::sleep(LEFT_ALONE).await;
-        run.fleet.deploy_all(&consumers_first, Program::New, Duration::ZERO).await?;
+        run.fleet.deploy_all(&consumers_first, Program::Next, Duration::ZERO).await?;
         Ok(seen)
     })
     .await?;
@@ -213,11 +219,13 @@ async fn release(held: Vec<Held>) -> anyhow::Result<()> {
 }
 
 impl Run<'_> {
-    /// Places orders, does meanwhile what is to be done, and waits until all of them have ended.
+    /// Places orders, does meanwhile what is to be done, and waits until all of them have ended. `change` answers the ids of
+    /// the messages of version 2 that it saw.
     async fn phase(
         &mut self,
         name: &'static str,
-        change: impl AsyncFnOnce(&Run<'_>) -> anyhow::Result<usize>,
+        wants: Wants,
+        change: impl AsyncFnOnce(&Run<'_>) -> anyhow::Result<BTreeSet<String>>,
     ) -> anyhow::Result<()> {
         println!("{name}");
         let (started, since_ms) = (Instant::now(), now_ms());
@@ -231,12 +239,15 @@ impl Run<'_> {
         let driving = drive::drive(Arc::clone(&self.deployed), plan, manner);
         let (journal, (newer, changed)) = tokio::try_join!(driving, changing)?;
         let logs = self.deployed.logs.since(since_ms).await?;
-        let waits = logs.records.iter().filter(|line| line.verdict == "defer").count();
+        let (by_the_old, by_the_new) = finished_while_mixed(&self.fleet.changes_since(since_ms), &logs.records);
         self.phases.push(Phase {
             name,
             orders: journal.orders.len(),
-            seen_in_version_2: newer,
-            deferrals: waits,
+            wants,
+            seen_in_version_2: newer.len(),
+            deferrals: report::put_off_as_newer(&logs.troubles, &newer),
+            by_the_old,
+            by_the_new,
             changed_after_s: changed.as_secs_f64(),
             ended_after_s: started.elapsed().as_secs_f64(),
             stuck: journal.stuck.clone(),
@@ -258,16 +269,17 @@ impl Run<'_> {
         Ok(held)
     }
 
-    /// Waits until commands of this version wait in the payments' queues; answers how many were seen at once.
-    async fn seen_in_version(&self, version: u32) -> anyhow::Result<usize> {
+    /// Waits until commands of this version wait in the payments' queues; answers SQS's ids of those that were seen.
+    async fn seen_in_version(&self, version: u32) -> anyhow::Result<BTreeSet<String>> {
         let of_it = format!(".v{version}\"");
         eventually("commands of the new version wait", Duration::from_secs(60), || async {
-            let mut seen = 0;
+            let mut seen = BTreeSet::new();
             for queue in payments() {
                 let there = self.deployed.queues.receive(&self.deployed.queues.url(&queue), 0).await?;
-                seen += there.iter().filter(|message| message.body().unwrap_or_default().contains(&of_it)).count();
+                let of_it = there.iter().filter(|message| message.body().unwrap_or_default().contains(&of_it));
+                seen.extend(of_it.filter_map(|message| message.message_id().map(str::to_owned)));
             }
-            Ok((seen > 0).then_some(seen))
+            Ok((!seen.is_empty()).then_some(seen))
         })
         .await
     }

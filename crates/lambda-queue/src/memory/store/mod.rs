@@ -344,7 +344,7 @@ impl MemoryStore {
         };
         let reasons: Vec<Reason> = prepared.iter().enumerate().map(met).collect();
         if reasons.contains(&Reason::Conflict) {
-            return Err(cancelled(&reasons));
+            return Err(StoreError::cancelled(&reasons));
         }
         let items: Vec<(String, Key)> = prepared.iter().flatten().map(item).collect();
         inner.held.extend(items.iter().cloned());
@@ -375,7 +375,7 @@ impl MemoryStore {
             return Ok(Transacted::Refused(reasons));
         }
         if reasons.iter().any(|reason| *reason != Reason::None) {
-            return Err(cancelled(&reasons));
+            return Err(StoreError::cancelled(&reasons));
         }
         for (one, item) in becomes {
             if let Some(state) = inner.tables.get_mut(&one.table) {
@@ -384,8 +384,4 @@ impl MemoryStore {
         }
         Ok(Transacted::Done)
     }
-}
-
-fn cancelled(reasons: &[Reason]) -> StoreError {
-    StoreError::NotDone(format!("the transaction was cancelled: {reasons:?}"))
 }
