@@ -188,11 +188,12 @@ impl Problem {
         self
     }
 
-    /// The lane is shed, for so many seconds as it looks.
+    /// The lane is shed, for so many seconds as it looks. That there is no row does not say that there will be none: an
+    /// earlier request with this key may still be writing it.
     pub fn overloaded(lane: Lane, wait_s: u64) -> Self {
         let detail = format!(
-            "New orders of the lane {lane} would wait too long. Nothing was accepted: repeat the request with the same \
-             Idempotency-Key after Retry-After, or ask for a better lane."
+            "New orders of the lane {lane} would wait too long. This request accepted nothing; an earlier one with this key \
+             may have, and the same key tells: repeat the request with it after Retry-After, or ask for a better lane."
         );
         let headers = vec![(header::RETRY_AFTER, wait_s.to_string())];
         Self { headers, ..Self::new(Code::LaneOverloaded, detail) }

@@ -45,7 +45,7 @@ async fn a_lane_that_cannot_keep_its_deadline_is_shed_and_all_below_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_turned_away_is_told_that_nothing_was_accepted_and_when_to_come_back() {
+async fn who_is_turned_away_is_told_that_this_request_accepted_nothing_and_when_to_come_back() {
     for (orders, retry_after) in [
         // 40 s over the deadline, and a quarter of it for the dice, which show their highest.
         (100, "50"),
@@ -58,7 +58,7 @@ async fn who_is_turned_away_is_told_that_nothing_was_accepted_and_when_to_come_b
         let reply = place(&scene, Lane::Express, "key").await;
         reply.is_problem(503, "lane_overloaded");
         assert_eq!(reply.headers.get_all("retry-after").iter().collect::<Vec<_>>(), [retry_after]);
-        assert!(reply.json["detail"].as_str().unwrap().contains("Nothing was accepted"), "{}", reply.text);
+        assert!(reply.json["detail"].as_str().unwrap().contains("This request accepted nothing"), "{}", reply.text);
         assert!(scene.world.rows.lock().unwrap().is_empty());
     }
 }
@@ -86,6 +86,26 @@ async fn a_repeat_of_an_order_that_is_there_is_never_turned_away() {
     other["email"] = json!("other@example.com");
     scene.ask(post_order(&other).key("mine")).await.is_problem(422, "idempotency_key_reused");
     assert_eq!(scene.world.only_row(), row);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_request_with_the_key_did_is_not_denied_while_its_put_is_under_way() {
+    let scene = Scene::new();
+    scene.world.fail(Faults { accept_takes: Duration::from_secs(8), ..Faults::default() });
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        scene.world.tell_backlog(Lane::Express, 1_000);
+        place(&scene, Lane::Express, "key").await
+    };
+    let (first, second) = tokio::join!(place(&scene, Lane::Express, "key"), later);
+    assert_eq!(first.status, 202, "{}", first.text);
+    second.is_problem(503, "lane_overloaded");
+    let detail = second.json["detail"].as_str().unwrap();
+    assert!(detail.contains("an earlier one with this key may have"), "{detail}");
+    assert!(!detail.contains("Nothing was accepted"), "{detail}");
+    // And the same key tells.
+    let third = place(&scene, Lane::Express, "key").await;
+    assert_eq!((third.status.as_u16(), &third.json["order_id"]), (202, &first.json["order_id"]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use accept_order::{Api, FetchKeys, Invocation, KeysError, Settings, handle};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -31,6 +32,8 @@ pub struct Faults {
     pub accept: Option<StoreError>,
     /// With `accept`: the row is written all the same.
     pub accept_written: bool,
+    /// The put of a row is as slow as this.
+    pub accept_takes: Duration,
     pub load: Option<StoreError>,
     pub commit: Option<StoreError>,
     pub list: Option<StoreError>,
@@ -132,6 +135,9 @@ impl Ids for World {
 impl AcceptOrder for World {
     async fn accept_order(&self, order: &Order) -> Result<Accepted, StoreError> {
         let faults = self.touch();
+        if !faults.accept_takes.is_zero() {
+            tokio::time::sleep(faults.accept_takes).await;
+        }
         if let Some(error) = faults.accept {
             if faults.accept_written {
                 self.rows.lock().unwrap().entry(order.order_id).or_insert_with(|| order.clone());
