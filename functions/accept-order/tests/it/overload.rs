@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lambda_queue::breaker::State;
 use order::{Lane, OrderId};
 use ports::{Clock as _, StoreError};
 use serde_json::json;
@@ -133,6 +134,46 @@ async fn by_what_cannot_be_read_or_is_old_nobody_is_turned_away() {
     assert_eq!(place(&scene, Lane::Express, "a").await.status, 503);
     tokio::time::advance(Duration::from_millis(30_001)).await;
     assert_eq!(place(&scene, Lane::Express, "a").await.status, 202, "nobody tells any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_nobody_is_turned_away_by_the_pace_of_the_ramp() {
+    let scene = Scene::new();
+    scene.world.turn_breaker(State::Open);
+    scene.world.tell_backlog(Lane::Express, 10_000);
+    assert_eq!(statuses(&scene, "open").await, [202; 3]);
+    scene.world.turn_breaker(State::Closed);
+    tokio::time::advance(Duration::from_secs(89)).await;
+    scene.world.tell_backlog(Lane::Express, 10_000);
+    assert_eq!(statuses(&scene, "ramp").await, [202; 3]);
+    // By then it does what it can.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(statuses(&scene, "after").await, [503; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_is_told_which_lane_is_late_and_which_better_one_is_open() {
+    let detail = |scene: Scene, lane| async move {
+        let reply = place(&scene, lane, "key").await;
+        reply.is_problem(503, "lane_overloaded");
+        reply.json["detail"].as_str().unwrap().to_owned()
+    };
+    let late = |lane, orders| {
+        let scene = Scene::new();
+        scene.world.tell_backlog(lane, orders);
+        scene
+    };
+    let bulk = detail(late(Lane::Bulk, 10_000), Lane::Bulk).await;
+    assert!(bulk.contains("of the lane bulk would wait") && bulk.ends_with("may take the lane standard."), "{bulk}");
+    // On account of a better one that is late.
+    let below = detail(late(Lane::Standard, 1_000), Lane::Bulk).await;
+    assert!(below.contains("The lane standard is late") && below.ends_with("may take the lane express."), "{below}");
+    assert!(!below.contains("bulk"), "{below}");
+    // Nothing better is open.
+    for lane in [Lane::Express, Lane::Bulk] {
+        let none = detail(late(Lane::Express, 1_000), lane).await;
+        assert!(none.contains("express") && none.ends_with("after Retry-After."), "{none}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

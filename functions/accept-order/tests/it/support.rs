@@ -10,6 +10,7 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use lambda_queue::breaker::{Row as BreakerRow, State as BreakerState};
 use lambda_queue::lag::{Row as LaneRow, SLOT_MS, Word};
 use lambda_queue::{Entry, Outgoing};
 use order::{
@@ -17,8 +18,8 @@ use order::{
     Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, OrderPage, Queue, Random,
-    ReadLanes, SendCommands, StoreError,
+    AcceptOrder, Accepted, Clock, Commit, CommitOrder, Deadlines, Dependency, Ids, LaneRows, ListOrders, LoadOrder,
+    OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ pub struct World {
     pub before_commits: Mutex<VecDeque<Order>>,
     pub loads: AtomicU32,
     /// What was told of the lanes.
-    pub lanes: Mutex<BTreeMap<Lane, LaneRow>>,
+    pub lanes: Mutex<LaneRows>,
     pub lane_reads: AtomicU32,
     /// Everything that touched a table or a queue.
     pub touches: AtomicU32,
@@ -108,10 +109,17 @@ impl World {
     /// A lane's consumers tell that this many orders wait for payment, of which they do two passes a second.
     pub fn tell_backlog(&self, lane: Lane, orders: u64) {
         let (at_ms, slot) = (self.now_ms(), self.now_ms() / SLOT_MS);
-        let late = (slot - 10..=slot).map(|slot| (slot, 10)).collect();
-        let word = Word { lag_ms: 60_000, at_ms, depth: Some(orders), late, ..Word::default() };
+        let done: BTreeMap<u64, u64> = (slot - 10..=slot).map(|slot| (slot, 10)).collect();
+        let word = Word { lag_ms: 60_000, at_ms, late_at_ms: at_ms, depth: Some(orders), late: done.clone(), done };
         let row = LaneRow { steps: BTreeMap::from([("payment".to_owned(), word)]) };
-        self.lanes.lock().unwrap().insert(lane, row);
+        self.lanes.lock().unwrap().lanes.insert(lane, row);
+    }
+
+    /// The payment provider's breaker changes to this, now.
+    pub fn turn_breaker(&self, state: BreakerState) {
+        let mut row = BreakerRow::absent(Dependency::Payment.name());
+        (row.state, row.epoch, row.changed_at_ms) = (state, 1, self.now_ms());
+        self.lanes.lock().unwrap().breakers.insert(Dependency::Payment, row);
     }
 
     pub fn fail(&self, faults: Faults) {
@@ -190,7 +198,7 @@ impl CommitOrder for World {
 }
 
 impl ReadLanes for World {
-    async fn read_lanes(&self) -> Result<BTreeMap<Lane, LaneRow>, StoreError> {
+    async fn read_lanes(&self) -> Result<LaneRows, StoreError> {
         self.lane_reads.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults.lock().unwrap().clone();
         if faults.lanes_hang {
