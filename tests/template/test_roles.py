@@ -86,6 +86,22 @@ def test_no_role_allows_with_a_wildcard_action_or_resource(prod: Stack) -> None:
                 assert "*" not in resource or open_ended.fullmatch(resource), f"{role}: {resource}"
 
 
+def test_who_has_no_breaker_writes_only_rows_of_lanes(prod: Stack) -> None:
+    table = prod.attribute("BreakersTable", "Arn")
+    of_lanes = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["lane#*"]}}
+    telling = [function for function in FUNCTIONS if "TellLanes" in ports_of(function)]
+    assert len(telling) == 4
+    for function in telling:
+        writes = [
+            statement
+            for statement in prod.statements(role_of(prod, function))
+            if table in statement["Resource"] and "dynamodb:UpdateItem" in statement["Action"]
+        ]
+        assert writes, function
+        wanted = None if "Gate" in ports_of(function) else of_lanes
+        assert all(statement.get("Condition") == wanted for statement in writes), function
+
+
 def test_no_role_takes_a_managed_policy_or_a_policy_written_elsewhere(prod: Stack) -> None:
     for role, properties in prod.of_type("AWS::IAM::Role").items():
         assert "ManagedPolicyArns" not in properties, role

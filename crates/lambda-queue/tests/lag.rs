@@ -130,12 +130,23 @@ impl<'a> Process<'a> {
     /// Receives what is there, at most ten, and works on it: a record whose body says so comes again. Answers how many were
     /// acknowledged.
     async fn works(&self) -> usize {
+        let succeeds = |record: &Record| record.body != "again" || record.context.receive_count > 1;
+        self.works_if(succeeds, Duration::from_secs(1)).await
+    }
+
+    /// The same, but nothing succeeds, and it stays away for long.
+    async fn works_in_vain(&self) -> usize {
+        self.works_if(|_| false, Duration::from_secs(600)).await
+    }
+
+    async fn works_if(&self, succeeds: impl Fn(&Record) -> bool, after: Duration) -> usize {
+        let succeeds = &succeeds;
         let event = self.local.queues.receive(QUEUE, 10);
         let deadline_ms = self.local.now_ms() + self.left_ms;
         let of = Invocation { request_id: "r".to_owned(), deadline_ms, cold_start: false };
         let handle = |record: Arc<Record>| async move {
-            if record.body == "again" && record.context.receive_count == 1 {
-                return Err(Failure::Retry { after: Some(Duration::from_secs(1)), why: "not now".to_owned() });
+            if !succeeds(&record) {
+                return Err(Failure::Retry { after: Some(after), why: "not now".to_owned() });
             }
             Ok(Done::now(Vec::new()))
         };
@@ -168,9 +179,10 @@ async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() 
     let word = local.word().unwrap();
     assert_eq!((word.lag_ms, word.depth), (8_000, Some(2)));
     assert_eq!(word.late, BTreeMap::from([(local.slot(), 10)]));
-    assert!(word.is_late() && word.is_fresh(local.now_ms()));
+    assert!(word.is_late(local.now_ms()) && word.is_fresh(local.now_ms()));
+    assert_eq!(word.late_at_ms, local.now_ms());
 
-    // And when it keeps up again, how many waited is forgotten.
+    // And when it keeps up again, how many waited counts no more.
     process.works().await;
     local.send(&["x"]).await;
     pass(5_000).await;
@@ -182,7 +194,44 @@ async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() 
     local.send(&["x"; 8]).await;
     process.works().await;
     let word = local.word().unwrap();
-    assert_eq!((word.lag_ms, word.depth), (990, None), "the mean of ten");
+    assert_eq!(word.lag_ms, 990, "the mean of ten");
+    assert_eq!(word.late_at_ms, local.now_ms() - 5_000);
+    assert!(word.is_late(local.now_ms() + 5_000) && !word.is_late(local.now_ms() + 5_001), "{word:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_on_time_does_not_clear_a_late_one_of_ten_seconds_ago() {
+    let local = Local::new();
+    let (late, on_time) = (Process::new(&local), Process::new(&local));
+    local.send(&["x"; 12]).await;
+    pass(8_000).await;
+    late.works().await;
+    let told_ms = local.now_ms();
+    assert_eq!(late.works().await, 2, "and says so with its next word");
+    pass(6_000).await;
+    local.send(&["x"]).await;
+    on_time.works().await;
+    let word = local.word().unwrap();
+    assert_eq!((word.lag_ms, word.at_ms, word.late_at_ms), (0, told_ms + 6_000, told_ms));
+    assert!(word.is_late(local.now_ms()) && word.depth == Some(2), "{word:?}");
+    pass(4_001).await;
+    assert!(!word.is_late(local.now_ms()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_batches_of_which_nothing_was_done_are_told_as_a_standstill() {
+    let local = Local::new();
+    let process = Process::new(&local);
+    local.send(&["again"; 200]).await;
+    pass(60_000).await;
+    for _ in 0..10 {
+        assert_eq!(process.works_in_vain().await, 0);
+        pass(5_000).await;
+    }
+    let word = local.word().unwrap();
+    assert_eq!(word.done, BTreeMap::new());
+    assert_eq!(word.capacity().unwrap().done, 0, "{word:?}");
+    assert!(word.depth.unwrap() > 0 && word.is_late(local.now_ms()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +297,7 @@ async fn the_rate_is_that_of_all_processes_each_counted_when_it_was_done() {
         pass(1_000).await;
     }
     let word = local.word().unwrap();
-    let capacity = word.capacity(local.now_ms()).unwrap();
+    let capacity = word.capacity().unwrap();
     assert_eq!(capacity.per_second(), 20.0, "{word:?}");
     assert!(word.depth.unwrap() < 200, "{word:?}");
 }
@@ -313,6 +362,18 @@ async fn slots_that_nobody_counts_go_away() {
         pass(5_000).await;
         let word = local.word().unwrap();
         assert!(word.done.len() <= 15 && word.late.len() <= 15, "{word:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_of_processes_that_tell_once_go_away_too() {
+    let local = Local::new();
+    for nth in 0..100 {
+        local.send(&["x"; 10]).await;
+        pass(5_000).await;
+        Process::new(&local).works().await;
+        let word = local.word().unwrap();
+        assert!(word.done.len() + word.late.len() <= 40, "process {nth}: {word:?}");
     }
 }
 

@@ -37,7 +37,7 @@ pub use flow::{
     Due, EffectRun, MAX_NUDGES, PROVIDER_CALL_MS, Stop, bug, close_left_over, dead_letter_case, difference_case, due,
     owed, park, run_effect, settle, skip, time_for_call, tried_to_park, unreadable,
 };
-pub use lanes::{Deadlines, Estimate, ReadLanes, StepWait, TellLanes, estimate};
+pub use lanes::{Deadlines, Estimate, LaneRows, RECOVERS_MS, ReadLanes, Shed, StepWait, TellLanes};
 pub use mail::{ClaimOnce, Mail, SendMail};
 pub use message::{
     CommandData, CommandMessage, SOURCE, command_data, command_message, command_message_in, parse_command, queue_name,

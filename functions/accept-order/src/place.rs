@@ -7,7 +7,7 @@ use ports::{Accepted, owed};
 
 use crate::answer::Answer;
 use crate::auth::Caller;
-use crate::lanes::Lanes;
+use crate::lanes::{Full, Lanes};
 use crate::problem::{Code, Problem};
 use crate::request::PlaceOrder;
 use crate::wait::until_decided;
@@ -48,9 +48,9 @@ pub async fn place(
         traceparent: Some(headers::traceparent(request.headers(), ports)),
     };
     let order = Order::accept(new, ports.now_ms());
-    let order = match lanes.shed(ports, order.lane).await {
+    let order = match lanes.shed(ports, order.lane, caller.max_lane).await {
         None => accept(ports, order).await?,
-        Some(wait_s) => known(ports, order, wait_s).await?,
+        Some(full) => known(ports, order, full).await?,
     };
     send_owed(ports, &order).await;
     answer(ports, order, wait_s, deadline_ms).await
@@ -67,11 +67,11 @@ async fn accept(ports: &impl Ports, order: Order) -> Result<Order, Problem> {
 }
 
 /// The row of the request that this one repeats: only that is answered while its lane is shed.
-async fn known(ports: &impl Ports, order: Order, wait_s: u64) -> Result<Order, Problem> {
+async fn known(ports: &impl Ports, order: Order, full: Full) -> Result<Order, Problem> {
     match ports.load_order(order.order_id).await {
         Ok(Some(row)) if row.fingerprint == order.fingerprint => Ok(row),
         Ok(Some(_)) => Err(reused().of(order.order_id)),
-        Ok(None) => Err(Problem::overloaded(order.lane, wait_s).of(order.order_id)),
+        Ok(None) => Err(Problem::overloaded(full).of(order.order_id)),
         Err(error) => Err(Problem::unaccepted(&error).of(order.order_id)),
     }
 }

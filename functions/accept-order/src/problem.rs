@@ -5,9 +5,11 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, StatusCode, header};
-use order::{Lane, OrderId};
+use order::OrderId;
 use ports::StoreError;
 use serde_json::json;
+
+use crate::lanes::Full;
 
 /// Declares the codes: name, status and title of each, once.
 macro_rules! codes {
@@ -190,11 +192,20 @@ impl Problem {
         self
     }
 
-    /// The lane is shed, for so many seconds as it looks.
-    pub fn overloaded(lane: Lane, wait_s: u64) -> Self {
+    /// The lane is shed, for so many seconds as it looks. That there is no row does not say that there will be none: an
+    /// earlier request with this key may still be writing it.
+    pub fn overloaded(Full { lane, late, better, wait_s }: Full) -> Self {
+        let why = if late == lane {
+            format!("New orders of the lane {lane} would wait too long.")
+        } else {
+            format!("The lane {late} is late, and those below it take no new orders until it is not.")
+        };
+        // With another lane it is another body, so it takes another key.
+        let better = better
+            .map_or_else(String::new, |lane| format!(" A new order, with a key of its own, may take the lane {lane}."));
         let detail = format!(
-            "New orders of the lane {lane} would wait too long. Nothing was accepted: repeat the request with the same \
-             Idempotency-Key after Retry-After, or ask for a better lane."
+            "{why} This request accepted nothing; an earlier one with this key may have, and the same key tells: repeat the \
+             request with it after Retry-After.{better}"
         );
         let headers = vec![(header::RETRY_AFTER, wait_s.to_string())];
         Self { headers, ..Self::new(Code::LaneOverloaded, detail) }

@@ -36,7 +36,7 @@ const WARM_UP: usize = 20;
 const AT_ONCE: usize = 24;
 /// Between two bulk orders that try the door.
 const TRY_EVERY: Duration = Duration::from_secs(2);
-/// Longest wait for the lane to open again once its backlog is gone.
+/// Longest wait for the lane to open again once its backlog is gone; and for it to shut at all once express is placed.
 const OPENS_WITHIN: Duration = Duration::from_secs(60);
 /// How much later express may be behind a backlog than without one, milliseconds.
 const BEYOND_MS: f64 = 2_000.0;
@@ -222,7 +222,9 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
         drained.send_replace(true);
         journal
     };
-    let (behind, (door, tried)) = tokio::try_join!(behind, try_the_door(&deployed, &tries.orders, is_drained))?;
+    let placing = Duration::from_secs(settings.express_s);
+    let (behind, (door, tried)) =
+        tokio::try_join!(behind, try_the_door(&deployed, &tries.orders, placing, is_drained))?;
     placed.extend(tried);
 
     let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
@@ -283,10 +285,12 @@ async fn set_bulk_deadline(deployed: &Deployed, deadline_s: u64) -> anyhow::Resu
     Ok(())
 }
 
-/// Places a bulk order every two seconds, until the backlog is gone and one was taken after others were turned away.
+/// Places a bulk order every two seconds, until express orders have been placed and one was taken after others were turned away.
+/// What is taken keeps the stack from draining, so it goes on no longer than it has to.
 async fn try_the_door(
     deployed: &Deployed,
     orders: &[PlannedOrder],
+    placing: Duration,
     drained: watch::Receiver<bool>,
 ) -> anyhow::Result<(Door, Vec<Placed>)> {
     let (mut door, mut tried) = (Door::default(), Vec::new());
@@ -313,16 +317,28 @@ async fn try_the_door(
             (status, _) => bail!("a bulk order was answered {status} {}", answer.text),
         }
         tried.push(placed);
-        if !*drained.borrow() {
-            continue;
+        if *drained.borrow() {
+            gone_ms.get_or_insert(now_ms);
         }
-        let gone_ms = *gone_ms.get_or_insert(now_ms);
-        let waited = Duration::from_millis(now_ms.saturating_sub(gone_ms));
-        if door.shed == 0 || door.open_again_after_ms.is_some() || waited > OPENS_WITHIN {
+        let since = |ms: u64| Duration::from_millis(now_ms.saturating_sub(ms));
+        if door.was_tried(since(from_ms).checked_sub(placing), gone_ms.map(since)) {
             break;
         }
     }
     Ok((door, tried))
+}
+
+impl Door {
+    /// Whether there is no more to see: so long after the last express order was placed (`None`: before), and after the backlog
+    /// was gone.
+    fn was_tried(&self, placed: Option<Duration>, gone: Option<Duration>) -> bool {
+        let Some(placed) = placed else { return false };
+        match (self.shed, self.open_again_after_ms) {
+            (0, _) => placed > OPENS_WITHIN || gone.is_some(),
+            (_, Some(_)) => true,
+            (_, None) => gone.is_some_and(|gone| gone > OPENS_WITHIN),
+        }
+    }
 }
 
 struct Measured<'a> {
@@ -528,6 +544,21 @@ mod tests {
         ];
         let of = of_step(&records, "process-payment", &orders);
         assert_eq!((of.count, of.p50_ms, of.p95_ms), (2, 10, 30));
+    }
+
+    #[test]
+    fn the_door_is_tried_until_express_is_placed_and_the_lane_is_open_again_and_no_longer() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let door = |shed, open_again_after_ms| Door { shed, open_again_after_ms, ..Door::default() };
+        let open_again = door(3, Some(9_000));
+        assert!(!open_again.was_tried(None, None), "express orders still come");
+        assert!(open_again.was_tried(seconds(0), None), "however long the backlog lasts");
+        // Shut: until it opens, or a minute after the backlog.
+        assert!(!door(3, None).was_tried(seconds(300), None) && !door(3, None).was_tried(seconds(300), seconds(60)));
+        assert!(door(3, None).was_tried(seconds(300), seconds(61)));
+        // Never shut: what is taken every two seconds would keep the backlog alive.
+        assert!(!door(0, None).was_tried(seconds(60), None) && door(0, None).was_tried(seconds(61), None));
+        assert!(door(0, None).was_tried(seconds(1), seconds(0)));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Row {
     }
 
     /// The key of an item of the table.
-    pub(crate) fn dependency_of(item: &Item) -> Option<&str> {
+    pub fn dependency_of(item: &Item) -> Option<&str> {
         text_of(item, KEY)
     }
 

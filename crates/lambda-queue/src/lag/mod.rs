@@ -7,5 +7,5 @@
 mod row;
 mod teller;
 
-pub use row::{LATE_MS, Pace, Row, SLOT_MS, SLOTS, STALE_MS, Word};
+pub use row::{FOR_EVER_MS, HELD_MS, LATE_MS, Pace, Row, SLOT_MS, SLOTS, STALE_MS, Word};
 pub use teller::{Place, TELL_EVERY_MS, Teller};

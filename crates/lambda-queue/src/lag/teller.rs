@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::row::{self, LATE_MS, Row, SLOT_MS, SLOTS};
 use crate::batch::{Afterwards, Worked};
@@ -20,6 +20,8 @@ use crate::ports::{Clock, QueueDepth};
 pub const TELL_EVERY_MS: u64 = 5_000;
 /// Longest that telling may hold an answer up, milliseconds.
 const PATIENCE_MS: u64 = 500;
+/// Dead slots that may lie until the next word; more are removed at once, as a process of one word has no next.
+const MANY_DEAD: usize = 12;
 /// Of the invocation's time, kept for the answer, milliseconds.
 const KEPT_MS: u64 = 500;
 
@@ -43,6 +45,7 @@ type PlaceOf = dyn Fn(&str) -> Option<Place> + Send + Sync;
 /// - It takes at most half a second, and nothing where less than a second of the invocation is left. What fails is logged and
 ///   told with the next word; the batch's answer stands. A write whose answer was lost is not repeated here; where the SDK
 ///   does so, its records are counted twice.
+/// - Counts that are over go with the next word, or at once where there are more than a dozen.
 ///
 /// Its calls are counted under `lanes` ([`meter::apart`]).
 pub struct Teller<S> {
@@ -75,7 +78,12 @@ struct Tally {
 #[derive(Clone, Copy, Default)]
 struct Done {
     all: u64,
-    late: u64,
+    /// Of these, those of late batches; `None`: no batch came late.
+    late: Option<u64>,
+}
+
+async fn in_time<T>(until: Instant, what: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout_at(until, what).await.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned())))
 }
 
 /// What is told.
@@ -110,7 +118,10 @@ impl<S: Store + QueueDepth + Clock + Send + Sync> Teller<S> {
         tally.waited_ms = tally.waited_ms.saturating_add(of.waited_ms);
         let done = tally.slots.entry(now_ms / SLOT_MS).or_default();
         done.all += of.done;
-        done.late += if tally.lag_ms >= LATE_MS { of.done } else { 0 };
+        // A late batch counts also where nothing of it was done; but of records that come again alone nobody knows how late.
+        if tally.lag_ms >= LATE_MS && of.done + of.first_receives > 0 {
+            done.late = Some(done.late.unwrap_or(0) + of.done);
+        }
         let due = tally.told_at_ms.is_none_or(|told_at_ms| now_ms.abs_diff(told_at_ms) >= TELL_EVERY_MS);
         if !due || now_ms.saturating_add(PATIENCE_MS + KEPT_MS) > of.deadline_ms {
             return None;
@@ -137,10 +148,15 @@ impl<S: Store + QueueDepth + Clock + Send + Sync> Teller<S> {
         let Some(place) = (self.place)(of.queue) else { return };
         let Some(told) = self.take(&of, place, now_ms) else { return };
         told.emit(now_ms);
-        let tell = timeout(Duration::from_millis(PATIENCE_MS), self.tell(of.queue_arn, &told, now_ms));
-        let tell = async { tell.await.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned()))) };
+        let until = Instant::now() + Duration::from_millis(PATIENCE_MS);
+        let tell = in_time(until, self.tell(of.queue_arn, &told, now_ms));
         match meter::apart("lanes", tell).await {
-            Ok(item) => self.sweep(of.queue, &told.place.step, &item, now_ms),
+            Ok(item) => {
+                let sweep = in_time(until, self.sweep(of.queue, &told.place, &item, now_ms));
+                if let Err(error) = meter::apart("lanes", sweep).await {
+                    tracing::warn!(queue = of.queue, %error, "old counts of the lane stay: the next word removes them");
+                }
+            }
             Err(error) => {
                 tracing::warn!(queue = of.queue, %error, "how late it is could not be told: the next word will");
                 self.keep(of.queue, told, &error);
@@ -148,12 +164,17 @@ impl<S: Store + QueueDepth + Clock + Send + Sync> Teller<S> {
         }
     }
 
-    /// Remembers which slots are to go with the next word.
-    fn sweep(&self, queue: &str, step: &str, item: &Item, now_ms: u64) {
-        let word = Row::from_item(item).ok().and_then(|mut row| row.steps.remove(step));
-        if let (Some(word), Some(tally)) = (word, self.lock().get_mut(queue)) {
-            tally.swept = row::swept(&word, step, now_ms);
+    /// Remembers which slots are to go with the next word, or removes them where they are many.
+    async fn sweep(&self, queue: &str, place: &Place, item: &Item, now_ms: u64) -> Result<(), StoreError> {
+        let Some(word) = Row::from_item(item)?.steps.remove(&place.step) else { return Ok(()) };
+        let dead = row::swept(&word, &place.step, now_ms);
+        if dead.len() > MANY_DEAD {
+            let draft = Draft::of(&self.table, Row::key(&place.lane));
+            self.world.write(dead.iter().fold(draft, |draft, name| draft.remove(name)).done()).await?;
+        } else if let Some(tally) = self.lock().get_mut(queue) {
+            tally.swept = dead;
         }
+        Ok(())
     }
 
     /// Counts that were surely not written are told with the next word; others may have been.
@@ -162,7 +183,7 @@ impl<S: Store + QueueDepth + Clock + Send + Sync> Teller<S> {
             for (slot, done) in told.slots {
                 let kept = tally.slots.entry(slot).or_default();
                 kept.all += done.all;
-                kept.late += done.late;
+                kept.late = kept.late.into_iter().chain(done.late).reduce(|kept, late| kept + late);
             }
         }
     }
@@ -188,14 +209,17 @@ impl Told {
         let draft = Draft::of(table, Row::key(lane))
             .set(&format!("lag_{step}"), number(self.lag_ms))
             .set(&format!("at_{step}"), number(now_ms));
-        let name = format!("depth_{step}");
+        // One that is on time leaves what a late one said: it counts until its time is over.
         let mut draft = match depth {
-            Some(depth) => draft.set(&name, number(depth)),
-            None => draft.remove(&name),
+            Some(depth) => {
+                draft.set(&format!("lateat_{step}"), number(now_ms)).set(&format!("depth_{step}"), number(depth))
+            }
+            None => draft,
         };
         for (slot, done) in &self.slots {
-            for (what, count) in [("done", done.all), ("late", done.late)] {
-                if count > 0 {
+            let all = (done.all > 0).then_some(done.all);
+            for (what, count) in [("done", all), ("late", done.late)] {
+                if let Some(count) = count {
                     let name = row::slot_name(what, step, *slot);
                     draft = draft.add(&name, i64::try_from(count).unwrap_or(i64::MAX));
                 }

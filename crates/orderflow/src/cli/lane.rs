@@ -6,9 +6,9 @@ use std::io::Write as _;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use lambda_queue::Clock as _;
-use lambda_queue::lag::{Row, Word};
+use lambda_queue::lag::Word;
 use order::{Lane, Step};
-use ports::{Deadlines, ReadLanes as _, estimate, queue_name};
+use ports::{Deadlines, LaneRows, ReadLanes as _, queue_name};
 use serde::Serialize;
 
 use super::output::{out, table};
@@ -49,7 +49,7 @@ pub(super) async fn run(command: LaneCommand, json: bool) -> anyhow::Result<()> 
         let queue = format!("{name}-{}", queue_name(step, lane));
         queues.iter().find(|depth| depth.name == queue).map(|depth| depth.visible)
     };
-    let shown = shown(&deadlines, |lane| rows.get(&lane).cloned().unwrap_or_default(), depth, aws.now_ms());
+    let shown = shown(&deadlines, &rows, depth, aws.now_ms());
     if json {
         writeln!(out(), "{}", serde_json::to_string_pretty(&shown)?)?;
         return Ok(());
@@ -69,6 +69,8 @@ struct LaneStatus {
     deadline_ms: Option<u64>,
     /// Until the estimate is below the deadline, as it looks; 0 where the lane is accepted.
     shed_for_ms: u64,
+    /// The lane on whose account it is shed: itself, or one above; `null` where it is accepted.
+    late_lane: Option<&'static str>,
     steps: Vec<StepStatus>,
 }
 
@@ -76,8 +78,10 @@ struct LaneStatus {
 #[derive(Debug, Serialize)]
 struct StepStatus {
     step: &'static str,
-    /// What it told counts.
+    /// What it told is young enough to count.
     fresh: bool,
+    /// Whom it calls is away or just back: whatever it told does not count.
+    recovering: bool,
     lag_ms: Option<u64>,
     told_ms_ago: Option<u64>,
     /// In its queue now.
@@ -92,25 +96,25 @@ struct StepStatus {
 
 fn shown(
     deadlines: &Deadlines,
-    row: impl Fn(Lane) -> Row,
+    rows: &LaneRows,
     visible: impl Fn(Step, Lane) -> Option<u64>,
     now_ms: u64,
 ) -> Vec<LaneStatus> {
-    let shed = deadlines.shed(|lane| estimate(&row(lane), now_ms).wait_ms);
+    let shed = deadlines.shed(|lane| rows.estimate(lane, now_ms).wait_ms);
     let of_lane = |lane: Lane| {
-        let row = row(lane);
-        let estimated = estimate(&row, now_ms);
+        let estimated = rows.estimate(lane, now_ms);
         let of_step = |step: Step| {
-            let word = row.steps.get(step.name());
-            let late = word.filter(|word| word.is_late() && word.is_fresh(now_ms));
+            let word = rows.lanes.get(&lane).and_then(|row| row.steps.get(step.name()));
+            let late = word.filter(|word| word.is_late(now_ms) && word.is_fresh(now_ms));
             StepStatus {
                 step: step.name(),
                 fresh: word.is_some_and(|word| word.is_fresh(now_ms)),
+                recovering: rows.is_recovering(step, now_ms),
                 lag_ms: word.map(|word| word.lag_ms),
                 told_ms_ago: word.map(|word| now_ms.saturating_sub(word.at_ms)),
                 visible: visible(step, lane),
                 done_per_second: word.and_then(|word| word.pace(now_ms)).map_or(0.0, |pace| pace.per_second()),
-                capacity_per_second: late.and_then(|word| Word::capacity(word, now_ms)).map(|pace| pace.per_second()),
+                capacity_per_second: late.and_then(Word::capacity).map(|pace| pace.per_second()),
                 wait_ms: estimated.steps.iter().find(|of| of.step == step).and_then(|of| of.wait_ms),
             }
         };
@@ -119,7 +123,8 @@ fn shown(
             accepted: !shed.contains_key(&lane),
             estimated_wait_ms: estimated.wait_ms,
             deadline_ms: deadlines.of(lane),
-            shed_for_ms: shed.get(&lane).copied().unwrap_or(0),
+            shed_for_ms: shed.get(&lane).map_or(0, |shed| shed.over_ms),
+            late_lane: shed.get(&lane).map(|shed| shed.late.name()),
             steps: Step::ALL.map(of_step).into(),
         }
     };
@@ -137,7 +142,11 @@ fn print(lanes: &[LaneStatus]) -> anyhow::Result<()> {
                 lane.lane.to_owned(),
                 step.step.to_owned(),
                 of(step.lag_ms),
-                if step.fresh || told.is_empty() { told } else { format!("{told} ago: does not count") },
+                match (step.fresh, step.recovering) {
+                    (_, true) => "provider away or just back: does not count".to_owned(),
+                    (false, _) if !told.is_empty() => format!("{told} ago: does not count"),
+                    _ => told,
+                },
                 step.visible.map_or_else(String::new, |visible| visible.to_string()),
                 format!("{:.1}", step.done_per_second),
                 step.capacity_per_second.map_or_else(String::new, |rate| format!("{rate:.1}")),
@@ -146,8 +155,11 @@ fn print(lanes: &[LaneStatus]) -> anyhow::Result<()> {
                 String::new(),
             ]);
         }
-        let orders =
-            if lane.accepted { "accepted".to_owned() } else { format!("shed, {} more", time(lane.shed_for_ms)) };
+        let orders = match lane.late_lane {
+            None => "accepted".to_owned(),
+            Some(late) if late == lane.lane => format!("shed, {} more", time(lane.shed_for_ms)),
+            Some(late) => format!("shed for {late}, {} more", time(lane.shed_for_ms)),
+        };
         let empty = String::new;
         rows.add_row([
             lane.lane.to_owned(),
@@ -179,7 +191,11 @@ fn time(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lambda_queue::lag::SLOT_MS;
+    use std::collections::BTreeMap;
+
+    use lambda_queue::breaker;
+    use lambda_queue::lag::{Row, SLOT_MS};
+    use ports::Dependency;
 
     use super::*;
 
@@ -187,16 +203,25 @@ mod tests {
     fn a_lane_is_shown_step_by_step_and_judged_as_the_api_does() {
         let now_ms = 2_000 * SLOT_MS;
         let slots = |count: u64| (1_990..=2_000).map(|slot| (slot, count)).collect();
-        let late = Word { lag_ms: 9_000, at_ms: now_ms - 1_000, depth: Some(1_200), done: slots(10), late: slots(5) };
+        let late = Word {
+            lag_ms: 9_000,
+            at_ms: now_ms - 1_000,
+            depth: Some(1_200),
+            done: slots(5),
+            late: slots(5),
+            ..Word::default()
+        };
         let old = Word { lag_ms: 5, at_ms: now_ms - 40_000, ..Word::default() };
-        let row = |lane| {
-            let steps = [("payment", late.clone()), ("stock", old.clone())];
-            let steps = steps.into_iter().filter(|_| lane == Lane::Standard);
-            Row { steps: steps.map(|(step, word)| (step.to_owned(), word)).collect() }
+        let steps = [("payment", late), ("stock", old)].map(|(step, word)| (step.to_owned(), word));
+        let mut carrier = breaker::Row::absent("carrier");
+        carrier.changed_at_ms = now_ms - 1_000;
+        let rows = LaneRows {
+            lanes: BTreeMap::from([(Lane::Standard, Row { steps: steps.into() })]),
+            breakers: BTreeMap::from([(Dependency::Carrier, carrier)]),
         };
         let deadlines = Deadlines { express_ms: 60_000, standard_ms: 300_000, bulk_ms: 0 };
         let shown =
-            shown(&deadlines, row, |step, lane| (lane == Lane::Standard && step == Step::Stock).then_some(3), now_ms);
+            shown(&deadlines, &rows, |step, lane| (lane == Lane::Standard && step == Step::Stock).then_some(3), now_ms);
         let all: Vec<_> = shown
             .iter()
             .map(|of| (of.lane, of.accepted, of.estimated_wait_ms, of.deadline_ms, of.shed_for_ms))
@@ -205,16 +230,17 @@ mod tests {
             all,
             [
                 ("express", true, 0, Some(60_000), 0),
-                ("standard", false, 2_400_000, Some(300_000), 2_100_000),
+                ("standard", false, 2_399_000, Some(300_000), 2_099_000),
                 ("bulk", true, 0, None, 0),
             ],
             "a lane without a deadline is never shed"
         );
-        let [validate, payment, stock, _] = shown[1].steps.as_slice() else { panic!("four steps") };
+        let [validate, payment, stock, shipping] = shown[1].steps.as_slice() else { panic!("four steps") };
+        assert!(shipping.recovering && !payment.recovering && !stock.recovering);
         assert_eq!((validate.fresh, validate.lag_ms, validate.wait_ms), (false, None, None));
         assert_eq!((payment.lag_ms, payment.told_ms_ago), (Some(9_000), Some(1_000)));
-        assert_eq!((payment.capacity_per_second, payment.wait_ms), (Some(1.0), Some(2_400_000)));
-        assert_eq!(payment.done_per_second, 2.0);
+        assert_eq!((payment.capacity_per_second, payment.wait_ms), (Some(1.0), Some(2_399_000)));
+        assert_eq!(payment.done_per_second, 1.0);
         assert_eq!(
             (stock.fresh, stock.told_ms_ago, stock.visible, stock.wait_ms),
             (false, Some(40_000), Some(3), None)

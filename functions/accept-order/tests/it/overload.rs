@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lambda_queue::breaker::State;
 use order::{Lane, OrderId};
 use ports::{Clock as _, StoreError};
 use serde_json::json;
@@ -45,7 +46,7 @@ async fn a_lane_that_cannot_keep_its_deadline_is_shed_and_all_below_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_turned_away_is_told_that_nothing_was_accepted_and_when_to_come_back() {
+async fn who_is_turned_away_is_told_that_this_request_accepted_nothing_and_when_to_come_back() {
     for (orders, retry_after) in [
         // 40 s over the deadline, and a quarter of it for the dice, which show their highest.
         (100, "50"),
@@ -58,7 +59,7 @@ async fn who_is_turned_away_is_told_that_nothing_was_accepted_and_when_to_come_b
         let reply = place(&scene, Lane::Express, "key").await;
         reply.is_problem(503, "lane_overloaded");
         assert_eq!(reply.headers.get_all("retry-after").iter().collect::<Vec<_>>(), [retry_after]);
-        assert!(reply.json["detail"].as_str().unwrap().contains("Nothing was accepted"), "{}", reply.text);
+        assert!(reply.json["detail"].as_str().unwrap().contains("This request accepted nothing"), "{}", reply.text);
         assert!(scene.world.rows.lock().unwrap().is_empty());
     }
 }
@@ -89,6 +90,26 @@ async fn a_repeat_of_an_order_that_is_there_is_never_turned_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_earlier_request_with_the_key_did_is_not_denied_while_its_put_is_under_way() {
+    let scene = Scene::new();
+    scene.world.fail(Faults { accept_takes: Duration::from_secs(8), ..Faults::default() });
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        scene.world.tell_backlog(Lane::Express, 1_000);
+        place(&scene, Lane::Express, "key").await
+    };
+    let (first, second) = tokio::join!(place(&scene, Lane::Express, "key"), later);
+    assert_eq!(first.status, 202, "{}", first.text);
+    second.is_problem(503, "lane_overloaded");
+    let detail = second.json["detail"].as_str().unwrap();
+    assert!(detail.contains("an earlier one with this key may have"), "{detail}");
+    assert!(!detail.contains("Nothing was accepted"), "{detail}");
+    // And the same key tells.
+    let third = place(&scene, Lane::Express, "key").await;
+    assert_eq!((third.status.as_u16(), &third.json["order_id"]), (202, &first.json["order_id"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_looked_up_may_be_a_repeats() {
     let scene = Scene::new();
     scene.world.tell_backlog(Lane::Express, 1_000);
@@ -113,6 +134,46 @@ async fn by_what_cannot_be_read_or_is_old_nobody_is_turned_away() {
     assert_eq!(place(&scene, Lane::Express, "a").await.status, 503);
     tokio::time::advance(Duration::from_millis(30_001)).await;
     assert_eq!(place(&scene, Lane::Express, "a").await.status, 202, "nobody tells any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_nobody_is_turned_away_by_the_pace_of_the_ramp() {
+    let scene = Scene::new();
+    scene.world.turn_breaker(State::Open);
+    scene.world.tell_backlog(Lane::Express, 10_000);
+    assert_eq!(statuses(&scene, "open").await, [202; 3]);
+    scene.world.turn_breaker(State::Closed);
+    tokio::time::advance(Duration::from_secs(89)).await;
+    scene.world.tell_backlog(Lane::Express, 10_000);
+    assert_eq!(statuses(&scene, "ramp").await, [202; 3]);
+    // By then it does what it can.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(statuses(&scene, "after").await, [503; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_is_told_which_lane_is_late_and_which_better_one_is_open() {
+    let detail = |scene: Scene, lane| async move {
+        let reply = place(&scene, lane, "key").await;
+        reply.is_problem(503, "lane_overloaded");
+        reply.json["detail"].as_str().unwrap().to_owned()
+    };
+    let late = |lane, orders| {
+        let scene = Scene::new();
+        scene.world.tell_backlog(lane, orders);
+        scene
+    };
+    let bulk = detail(late(Lane::Bulk, 10_000), Lane::Bulk).await;
+    assert!(bulk.contains("of the lane bulk would wait") && bulk.ends_with("may take the lane standard."), "{bulk}");
+    // On account of a better one that is late.
+    let below = detail(late(Lane::Standard, 1_000), Lane::Bulk).await;
+    assert!(below.contains("The lane standard is late") && below.ends_with("may take the lane express."), "{below}");
+    assert!(!below.contains("bulk"), "{below}");
+    // Nothing better is open.
+    for lane in [Lane::Express, Lane::Bulk] {
+        let none = detail(late(Lane::Express, 1_000), lane).await;
+        assert!(none.contains("express") && none.ends_with("after Retry-After."), "{none}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

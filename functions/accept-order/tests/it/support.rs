@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use accept_order::{Api, FetchKeys, Invocation, KeysError, Settings, handle};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use lambda_queue::breaker::{Row as BreakerRow, State as BreakerState};
 use lambda_queue::lag::{Row as LaneRow, SLOT_MS, Word};
 use lambda_queue::{Entry, Outgoing};
 use order::{
@@ -16,7 +18,8 @@ use order::{
     Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder,
+    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Dependency, Ids, LaneRows,
+    ListOrders, LoadOrder,
     OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
@@ -31,6 +34,8 @@ pub struct Faults {
     pub accept: Option<StoreError>,
     /// With `accept`: the row is written all the same.
     pub accept_written: bool,
+    /// The put of a row is as slow as this.
+    pub accept_takes: Duration,
     pub load: Option<StoreError>,
     pub commit: Option<StoreError>,
     pub list: Option<StoreError>,
@@ -57,7 +62,7 @@ pub struct World {
     pub before_commits: Mutex<VecDeque<Order>>,
     pub loads: AtomicU32,
     /// What was told of the lanes.
-    pub lanes: Mutex<BTreeMap<Lane, LaneRow>>,
+    pub lanes: Mutex<LaneRows>,
     pub lane_reads: AtomicU32,
     /// Everything that touched a table or a queue.
     pub touches: AtomicU32,
@@ -110,10 +115,17 @@ impl World {
     /// A lane's consumers tell that this many orders wait for payment, of which they do two passes a second.
     pub fn tell_backlog(&self, lane: Lane, orders: u64) {
         let (at_ms, slot) = (self.now_ms(), self.now_ms() / SLOT_MS);
-        let late = (slot - 10..=slot).map(|slot| (slot, 10)).collect();
-        let word = Word { lag_ms: 60_000, at_ms, depth: Some(orders), late, ..Word::default() };
+        let done: BTreeMap<u64, u64> = (slot - 10..=slot).map(|slot| (slot, 10)).collect();
+        let word = Word { lag_ms: 60_000, at_ms, late_at_ms: at_ms, depth: Some(orders), late: done.clone(), done };
         let row = LaneRow { steps: BTreeMap::from([("payment".to_owned(), word)]) };
-        self.lanes.lock().unwrap().insert(lane, row);
+        self.lanes.lock().unwrap().lanes.insert(lane, row);
+    }
+
+    /// The payment provider's breaker changes to this, now.
+    pub fn turn_breaker(&self, state: BreakerState) {
+        let mut row = BreakerRow::absent(Dependency::Payment.name());
+        (row.state, row.epoch, row.changed_at_ms) = (state, 1, self.now_ms());
+        self.lanes.lock().unwrap().breakers.insert(Dependency::Payment, row);
     }
 
     pub fn fail(&self, faults: Faults) {
@@ -137,6 +149,9 @@ impl Ids for World {
 impl AcceptOrder for World {
     async fn accept_order(&self, order: &Order) -> Result<Accepted, StoreError> {
         let faults = self.touch();
+        if !faults.accept_takes.is_zero() {
+            tokio::time::sleep(faults.accept_takes).await;
+        }
         if let Some(error) = faults.accept {
             if faults.accept_written {
                 self.rows.lock().unwrap().entry(order.order_id).or_insert_with(|| order.clone());
@@ -189,7 +204,7 @@ impl CommitOrder for World {
 }
 
 impl ReadLanes for World {
-    async fn read_lanes(&self) -> Result<BTreeMap<Lane, LaneRow>, StoreError> {
+    async fn read_lanes(&self) -> Result<LaneRows, StoreError> {
         self.lane_reads.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults.lock().unwrap().clone();
         if faults.lanes_hang {
