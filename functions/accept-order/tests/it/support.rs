@@ -19,8 +19,7 @@ use order::{
 };
 use ports::{
     AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Dependency, Ids, LaneRows,
-    ListOrders, LoadOrder,
-    OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
+    ListOrders, LoadOrder, OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
