@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use order::{OrderId, Sku};
+use order::{Lane, OrderId, Sku};
 use orderflow::stack::{self, Options, Stack};
 use tokio::sync::watch;
 
@@ -48,7 +48,7 @@ use crate::deployed::Deployed;
 use crate::guard;
 use crate::mail::Mail;
 use crate::run::drive::{self, Manner};
-use crate::run::{Mix, Plan, wait_for_the_last_lines};
+use crate::run::{Mix, Plan, wait_for_the_last_lines, without_deadlines};
 use crate::wait::eventually;
 
 /// What to do to which orders.
@@ -90,6 +90,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let folder = root.join("target/chaos");
     let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
     options.compile = !settings.no_build;
+    options.parameters.extend(without_deadlines(&Lane::ALL));
     options.progress = Arc::new(|line| println!("{line}"));
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());

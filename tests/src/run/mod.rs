@@ -100,6 +100,17 @@ impl Settings {
     }
 }
 
+/// Parameters by which nobody is turned away for overload on these lanes: for whatever judges its orders by something else, on a
+/// machine that may be slow.
+pub fn without_deadlines(lanes: &[Lane]) -> impl Iterator<Item = (String, String)> {
+    let name = |lane: &Lane| match lane {
+        Lane::Express => "ExpressDeadlineSeconds",
+        Lane::Standard => "StandardDeadlineSeconds",
+        Lane::Bulk => "BulkDeadlineSeconds",
+    };
+    lanes.iter().map(name).map(|name| (name.to_owned(), "0".to_owned()))
+}
+
 /// Runs, prints, writes the report and answers whether everything held. Whatever it started is stopped, also when it is
 /// dropped midway.
 ///
@@ -112,15 +123,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     options.launcher = if settings.patched && !settings.plain { Launcher::Patched } else { Launcher::Plain };
     options.compile = !settings.no_build;
     options.progress = Arc::new(|line| println!("{line}"));
-    if settings.backlog.is_some() {
-        // A backlog is what is asked for: nobody is turned away on account of it.
-        let lanes = Lane::ALL.map(|lane| match lane {
-            Lane::Express => "ExpressDeadlineSeconds",
-            Lane::Standard => "StandardDeadlineSeconds",
-            Lane::Bulk => "BulkDeadlineSeconds",
-        });
-        options.parameters.extend(lanes.map(|name| (name.to_owned(), "0".to_owned())));
-    }
+    options.parameters.extend(without_deadlines(&Lane::ALL));
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
     };
@@ -182,4 +185,19 @@ pub(crate) async fn wait_for_the_last_lines(deployed: &Deployed, since_ms: u64) 
         Ok(same.then_some(()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadlines_that_runs_do_without_are_parameters_of_the_template() {
+        let template = std::fs::read_to_string(stack::project_root().unwrap().join("template.yaml")).unwrap();
+        let without: Vec<_> = without_deadlines(&Lane::ALL).collect();
+        assert_eq!(without.len(), 3);
+        for (name, value) in without {
+            assert!(template.contains(&format!("\n  {name}:\n")) && value == "0", "{name}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::drive::{self, Journal, Manner};
 use super::figures::{Figures, percentile};
-use super::{Mix, Plan, wait_for_the_last_lines};
+use super::{Mix, Plan, wait_for_the_last_lines, without_deadlines};
 use crate::check::{self, Evidence, Verdict};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
@@ -153,6 +153,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
     options.launcher = if settings.patched { Launcher::Patched } else { Launcher::Plain };
     options.compile = !settings.no_build;
+    options.parameters.extend(without_deadlines(&Lane::ALL));
     options.progress = Arc::new(|line| println!("{line}"));
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());

@@ -16,6 +16,7 @@ use tests::clock::now_ms;
 use tests::deployed::Deployed;
 use tests::guard::{self, Guard, Owned};
 use tests::ledger::{Effect, LedgerEntry};
+use tests::run::without_deadlines;
 use tests::tables::Row;
 use tests::wait::eventually;
 
@@ -59,6 +60,8 @@ async fn bring_up() -> anyhow::Result<Up> {
     let root = stack::project_root()?;
     let (dir, owned) = guard::own_one_of(&root.join("target/deployed-tests"))?;
     let mut options = Options::new(root).in_dir(dir);
+    // Bulk keeps its own, for the tests of overload, which have the lane to themselves.
+    options.parameters.extend(without_deadlines(&[Lane::Express, Lane::Standard]));
     options.progress = Arc::new(|line| eprintln!("{line}"));
     let stack = stack::up(&options).await?;
     let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;

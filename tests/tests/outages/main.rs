@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use order::{OrderId, State};
+use order::{Lane, OrderId, State};
 use orderflow::stack::{self, Options, StackInfo, binaries, project_root};
 use serde_json::{Value, json};
 use tests::api::Who;
@@ -16,6 +16,7 @@ use tests::clock::now_ms;
 use tests::deployed::Deployed;
 use tests::guard::{self, Guard, Owned};
 use tests::ledger::{Effect, Fault, FaultKind, Operation, Provider};
+use tests::run::without_deadlines;
 use tests::wait::eventually;
 
 /// Within which a breaker and its mappings follow each other on a busy machine.
@@ -30,6 +31,7 @@ fn deployed() -> anyhow::Result<Deployed> {
             let root = project_root()?;
             let (dir, owned) = guard::own_one_of(&root.join("target/outage-tests"))?;
             let mut options = Options::new(root).in_dir(dir);
+            options.parameters.extend(without_deadlines(&Lane::ALL));
             options.progress = Arc::new(|line| eprintln!("{line}"));
             let stack = stack::up(&options).await?;
             let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;
