@@ -6,9 +6,12 @@ use std::time::Duration;
 use lambda_queue::Clock as _;
 use lambda_queue::breaker::{Manual, State as Breaker};
 use lambda_queue::idempotency::MAX_ATTEMPTS;
-use lambda_queue::ports::store::{Item, Store as _, number_of, text};
+use lambda_queue::ports::store::{Item, Store as _, Write, number, number_of, text, text_of};
 use order::{OrderId, State, Step};
-use ports::{CommitOrder as _, Dependency, MAX_NUDGES, ReadBreakers as _, SendMail as _};
+use ports::{
+    CommitOrder as _, Dependency, MAX_NUDGES, PaymentStatus, Payments as _, ProviderError, ReadBreakers as _,
+    SendMail as _,
+};
 
 use crate::an_order_after;
 use crate::shop::{Shop, cancel};
@@ -96,6 +99,46 @@ async fn an_outage_opens_the_breaker_once_and_everything_goes_on_when_it_is_over
         assert!(attempts <= 2 && attempts < u64::from(MAX_ATTEMPTS), "{attempts} attempts");
     }
     assert_eq!(shop.platform.backend().queues.counts("payment-dlq"), lambda_queue::memory::Counts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_parks_its_order_at_once_and_whoever_resumes_looks_first_and_not_too_soon() {
+    let shop = Shop::open().await;
+    let id = an_order_after(&shop, 1).await;
+    // It is held, but nobody hears of it; and so it goes on to the last attempt.
+    let lost = Err(ProviderError::Unknown { why: "no answer in time".to_owned() });
+    shop.till.confirming.lock().unwrap().push_back((PaymentStatus::Held, lost));
+    assert_eq!(shop.invoke(Step::Payment).await, 0);
+    let mut worn = record(&shop, id).await.unwrap();
+    worn.insert("attempts".to_owned(), number(MAX_ATTEMPTS - 1));
+    shop.platform.backend().write(Write::put("idempotency", worn)).await.unwrap();
+    shop.till.down.store(true, Ordering::SeqCst);
+    for _ in 0..12 {
+        later(10).await;
+        shop.invoke(Step::Payment).await;
+        if shop.row(id).await.parked.is_some() {
+            break;
+        }
+    }
+    let reason = shop.row(id).await.parked.unwrap().reason;
+    assert!(reason.starts_with("12 attempts at authorize#0 came to nothing, the last: look-up failed: "), "{reason}");
+    let parked = record(&shop, id).await.unwrap();
+    assert_eq!((text_of(&parked, "status"), number_of(&parked, "attempts")), (Some("IN_PROGRESS"), Some(0)));
+    let until_ms = number_of(&parked, "lease_until").unwrap();
+    assert!(until_ms > shop.platform.now_ms(), "what was asked last may come as long as its invocation could live");
+
+    shop.till.down.store(false, Ordering::SeqCst);
+    let looks_at_ms = until_ms + shop.till.payment_terms().settle_ms;
+    tokio::time::advance(Duration::from_millis(looks_at_ms - 1 - shop.platform.now_ms())).await;
+    recover_orders::nudge(&*shop.platform, id).await.unwrap();
+    let before = shop.till.asked.lock().unwrap().clone();
+    assert_eq!(before, ["create", "confirm"]);
+    assert_eq!(shop.invoke(Step::Payment).await, 0);
+    assert_eq!(*shop.till.asked.lock().unwrap(), before, "nobody may look yet");
+    later(61).await;
+    assert_eq!(shop.invoke(Step::Payment).await, 1);
+    assert_eq!(shop.row(id).await.state, State::Authorized);
+    assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "look up"], "nothing is done twice");
 }
 
 #[tokio::test(start_paused = true)]
