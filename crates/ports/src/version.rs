@@ -109,9 +109,8 @@ pub(crate) fn read(message: Envelope<Data>, newest: u32) -> Result<Envelope<Comm
     }
     debug_assert_eq!(newest, 1, "no shape of that version");
     let what = missing(&message.data);
-    message.typed().map_err(|error| match error {
-        EnvelopeError::Data => Failure::poison(format!("{error}: {what}")),
-        error => error.into(),
+    message.typed().map_err(|error| {
+        if matches!(error, EnvelopeError::Data) { Failure::poison(format!("{error}: {what}")) } else { error.into() }
     })
 }
 

@@ -62,6 +62,7 @@ async fn the_deadline_is_the_functions_own_however_long_its_answer_is_waited_for
     let work = async {
         let next = function.poll().await;
         let deadline_ms: u64 = next.headers()["lambda-runtime-deadline-ms"].to_str().unwrap().parse().unwrap();
+        #[allow(clippy::disallowed_methods, reason = "what the emulator tells is of the wall clock")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         function.post(&format!("invocation/{}/response", request_id(&next)), "1").await;
         Duration::from_millis(deadline_ms).saturating_sub(now)

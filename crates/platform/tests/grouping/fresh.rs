@@ -179,7 +179,7 @@ pub const FRESH: &[(&str, Fault)] = &[
         "parcels are another order's",
         Fault::Answers(&[State::Paid], "", |asked, dice| {
             let other = json!({ "id": dice.word(6, 9), "reference": dice.order_id(), "carrier": "Van", "tracking_number": "1" });
-            asked.is_effect().then(|| Reply::Json(201, other))
+            asked.is_effect().then_some(Reply::Json(201, other))
         }),
     ),
     // ---- programs

@@ -21,6 +21,9 @@ const NORMALS: Normals = Normals { express: 20, standard: 10, bulk: 5, notify: 1
 const NAMES: &str =
     "validate-express=v payment-express=p payment-bulk=q shipping-express=s notify=n archive=a events=e";
 
+/// Whose, whether it shall be on, at which concurrency, and what became of that.
+type Change = (String, bool, Option<u32>, MappingSet);
+
 /// Lambda's mappings: a change takes a while, and only one at a time is taken.
 pub struct Lambda {
     platform: Arc<Platform<Memory>>,
@@ -29,7 +32,7 @@ pub struct Lambda {
     /// Whether a look says that all has settled, though a change is under way: it lags.
     pub lags: AtomicBool,
     /// Every change that was asked for, and whether it was taken.
-    pub asked: Mutex<Vec<(String, bool, Option<u32>, MappingSet)>>,
+    pub asked: Mutex<Vec<Change>>,
     started: AtomicU64,
     broken: Mutex<Option<&'static str>>,
 }
