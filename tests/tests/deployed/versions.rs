@@ -45,6 +45,6 @@ async fn a_command_of_a_newer_program_waits_in_its_queue_while_its_order_goes_it
     .await?;
     assert_eq!(kept.message_id(), Some(put_off.message_id.as_str()));
     shop.d.queues.delete(&url, &kept).await?;
-    held.release().await?;
-    shop.close().await
+    // The shop's books are not closed: the newer message was taken out by hand, which they would miss.
+    held.release().await
 }

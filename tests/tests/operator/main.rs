@@ -234,6 +234,11 @@ async fn a_doctor_that_finds_no_stack_says_that_it_could_not_look() -> anyhow::R
     Ok(())
 }
 
+/// What the function would have done for its message: the word on its lane is said after any batch.
+fn held_back(ran: &Value) -> Vec<&Value> {
+    ran["held_back"].as_array().unwrap().iter().filter(|held| held["on"] != "orderflow-breakers").collect()
+}
+
 #[tokio::test]
 async fn a_poison_message_is_replayed_here_and_changes_nothing_unless_it_is_let() -> anyhow::Result<()> {
     let desk = Desk::open().await?;
@@ -261,7 +266,7 @@ async fn a_poison_message_is_replayed_here_and_changes_nothing_unless_it_is_let(
         assert_eq!(ran["verdict"], "dead_lettered", "{ran}");
         assert_eq!(ran["answer"], json!({ "batchItemFailures": [] }));
         // The letter that it would have written says why, as the case does.
-        let held = ran["held_back"].as_array().unwrap();
+        let held = held_back(&ran);
         assert_eq!(held.len(), 1, "{ran}");
         assert_eq!((&held[0]["on"], &held[0]["told"]), (&json!("orderflow-payment-dlq"), &json!("done")));
         let letter = held[0]["letter"].as_str().unwrap();
@@ -277,7 +282,7 @@ async fn a_poison_message_is_replayed_here_and_changes_nothing_unless_it_is_let(
     assert!(refused.stderr.contains("--on-local"), "{}", refused.stderr);
     let dir = desk.dir.to_str().unwrap();
     let ran = desk.as_on_aws(&["replay-local", id, "--json", &format!("--on-local={dir}")]).await?.json();
-    assert_eq!((&ran["verdict"], ran["held_back"].as_array().unwrap().len()), (&json!("dead_lettered"), 1), "{ran}");
+    assert_eq!((&ran["verdict"], held_back(&ran).len()), (&json!("dead_lettered"), 1), "{ran}");
     assert_eq!(state(&desk.cases("payment", 2).await?), state(&cases), "no letter came of it");
 
     // With effects it is the real one: it asks first, and its letter comes to the same case.
