@@ -17,6 +17,8 @@ FUNCTION = "accept-order"
 # What accept-order reads at start. Nobody serves the issuer's keys: it has to say so, and calls nothing else.
 SETTINGS = {
     "STAGE": "local", "LOG_LEVEL": "info", "SERVICE_NAME": "orderflow", "ORDERS_TABLE": "orders",
+    "BREAKERS_TABLE": "breakers", "EXPRESS_DEADLINE_SECONDS": "60", "STANDARD_DEADLINE_SECONDS": "300",
+    "BULK_DEADLINE_SECONDS": "3600",
     "QUEUE_URL_PREFIX": "http://127.0.0.1:9/000000000000/orderflow-", "JWT_ISSUER": "http://127.0.0.1:9/auth",
     "JWT_AUDIENCE": "orderflow", "JWKS_URL": "http://127.0.0.1:9/auth/.well-known/jwks.json",
     "TENANT_RATE_PER_SECOND": "50", "EMITTED_COMMAND_VERSION": "1",
