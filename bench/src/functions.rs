@@ -85,7 +85,8 @@ fn environment(aws: &str) -> Vec<(String, String)> {
     let arn = |service: &str, rest: &str| format!("arn:aws:{service}:us-east-1:000000000000:{rest}");
     [
         ("AWS_ENDPOINT_URL", aws.to_owned()),
-        ("STAGE", "prod".to_owned()),
+        // Elsewhere functions refuse addresses that are not https.
+        ("STAGE", "local".to_owned()),
         ("LOG_LEVEL", "info".to_owned()),
         ("SERVICE_NAME", "orderflow".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),

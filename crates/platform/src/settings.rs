@@ -146,9 +146,52 @@ pub fn setting(name: &'static str) -> Result<String, StartError> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(StartError::Missing(name))
 }
 
+/// The address of someone else's API, as a variable of the environment that has to be there: https. On the stage `local`
+/// (`STAGE`) also http on this machine itself, where a stand-in for a provider or issuer answers. Anywhere else it would be
+/// a stand-in that nobody meant, and a template's rules cannot tell.
+pub fn address(name: &'static str) -> Result<String, StartError> {
+    let stage = std::env::var("STAGE").ok();
+    checked_address(name, setting(name)?, stage.as_deref())
+}
+
+fn checked_address(name: &'static str, address: String, stage: Option<&str>) -> Result<String, StartError> {
+    let here = ["http://127.0.0.1:", "http://localhost:"].iter().any(|start| address.starts_with(start));
+    if address.starts_with("https://") || (here && stage == Some("local")) {
+        return Ok(address);
+    }
+    Err(StartError::Invalid { name, why: "neither https nor, on the stage local, of this machine".to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stand_in_on_this_machine_is_called_on_the_stage_local_and_nowhere_else() {
+        for (address, stage, taken) in [
+            ("https://api.stripe.com", Some("prod"), true),
+            ("https://api.stripe.com", Some("local"), true),
+            ("https://api.stripe.com", None, true),
+            ("http://127.0.0.1:4000", Some("local"), true),
+            ("http://localhost:4000/carrier", Some("local"), true),
+            ("http://127.0.0.1:4000", Some("dev"), false),
+            ("http://127.0.0.1:4000", Some("prod"), false),
+            ("http://127.0.0.1:4000", Some(""), false),
+            ("http://127.0.0.1:4000", None, false),
+            ("http://api.stripe.com", Some("local"), false),
+            ("http://127.0.0.1.example.net/x", Some("local"), false),
+            ("api.stripe.com", Some("prod"), false),
+        ] {
+            let checked = checked_address("PAYMENT_API_URL", address.to_owned(), stage);
+            match checked {
+                Ok(checked) => assert!(taken && checked == address, "{address} {stage:?}"),
+                Err(refused) => {
+                    assert!(!taken, "{address} {stage:?}: {refused}");
+                    assert!(refused.to_string().contains("PAYMENT_API_URL is refused"), "{refused}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn records_are_kept_as_long_as_anything_can_ask_again_or_the_function_does_not_start() {

@@ -4,7 +4,7 @@ use accept_order::{Api, ApiAnswer, ApiEvent, HttpKeys, Invocation, Response, Set
 use lambda_queue::logging;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{Aws, setting};
+use platform::{Aws, address, setting};
 use ports::Deadlines;
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::load(&needs).await?;
     let milliseconds = |seconds: String| seconds.parse::<u32>().map(|seconds| u64::from(seconds) * 1_000);
     let settings = Settings {
-        issuer: setting("JWT_ISSUER")?,
+        issuer: address("JWT_ISSUER")?,
         audience: setting("JWT_AUDIENCE")?,
         tenant_rate_per_second: setting("TENANT_RATE_PER_SECOND")?.parse()?,
         deadlines: Deadlines {
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
             bulk_ms: milliseconds(setting("BULK_DEADLINE_SECONDS")?)?,
         },
     };
-    let api = Api::new(&settings, HttpKeys::new(setting("JWKS_URL")?)?);
+    let api = Api::new(&settings, HttpKeys::new(address("JWKS_URL")?)?);
     let (aws, api, invocations) = (&aws, &api, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiEvent>| async move {
         let LambdaEvent { payload, context } = event;

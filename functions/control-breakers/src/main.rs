@@ -10,7 +10,7 @@ use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{Aws, Breakers, Cloud, setting};
+use platform::{Aws, Breakers, Cloud, address, setting};
 use ports::{Dependency, Probe as _, ProbeProviders, ProviderError};
 use providers::{HttpCarrier, Secret, Stripe};
 use serde_json::{Value, json};
@@ -47,8 +47,8 @@ async fn wire() -> Result<Wired, Error> {
     Ok(Wired {
         breakers: Breakers::new(&aws)?,
         providers: Outside {
-            payment: Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(payment_key))?,
-            carrier: HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(carrier_key))?,
+            payment: Stripe::new(&address("PAYMENT_API_URL")?, Secret::new(payment_key))?,
+            carrier: HttpCarrier::new(&address("CARRIER_API_URL")?, Secret::new(carrier_key))?,
             mail: Arc::clone(&aws),
         },
         mappings: parse(&setting("MAPPING_IDS")?, &normals)?,

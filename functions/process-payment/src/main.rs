@@ -6,7 +6,7 @@ use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, Guarded, lane_teller, setting};
+use platform::{Aws, Guarded, address, lane_teller, setting};
 use ports::Dependency;
 use providers::{Secret, Stripe};
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     );
     let aws: &Aws = Box::leak(Box::new(Arc::clone(&shared)));
     let key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
-    let stripe = Arc::new(Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?);
+    let stripe = Arc::new(Stripe::new(&address("PAYMENT_API_URL")?, Secret::new(key))?);
     let payments: &Guarded<_, _> = Box::leak(Box::new(Guarded::new(stripe, &shared, Dependency::Payment)?));
     let batch = Batch::new("process-payment", aws)
         .dead_letters(setting("DLQ_URL")?)

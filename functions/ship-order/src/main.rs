@@ -6,7 +6,7 @@ use lambda_queue::batch::Lines;
 use lambda_queue::{Batch, logging, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, Guarded, lane_teller, setting};
+use platform::{Aws, Guarded, address, lane_teller, setting};
 use ports::Dependency;
 use providers::{HttpCarrier, Secret};
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     );
     let aws: &Aws = Box::leak(Box::new(Arc::clone(&shared)));
     let key = aws.secret(&setting("CARRIER_SECRET_ARN")?).await?;
-    let carrier = Arc::new(HttpCarrier::new(&setting("CARRIER_API_URL")?, Secret::new(key))?);
+    let carrier = Arc::new(HttpCarrier::new(&address("CARRIER_API_URL")?, Secret::new(key))?);
     let carrier: &Guarded<_, _> = Box::leak(Box::new(Guarded::new(carrier, &shared, Dependency::Carrier)?));
     let batch = Batch::new("ship-order", aws)
         .dead_letters(setting("DLQ_URL")?)
