@@ -6,8 +6,8 @@ use lambda_queue::ports::Objects;
 use lambda_queue::ports::store::{Item, Query, Value, Write, Written, number, number_of, text};
 use order::CaseId;
 use ports::{
-    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, KeepDeadLetters, KeepPlace, Letter, OpenCase,
-    ReadCases, RecordDifference, Recorded, Stands, StoreError, StoredCase, UnreadableCase,
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, CountCases, KeepDeadLetters, KeepPlace, Letter,
+    OpenCase, ReadCases, RecordDifference, Recorded, Stands, StoreError, StoredCase, UnreadableCase,
 };
 
 use crate::item::text_of;
@@ -17,6 +17,8 @@ use crate::{Backend, Platform};
 const MOST_RAW: usize = 8 * 1024 * 1024;
 /// Audit records of one subject that are read, at most.
 const MOST_AUDITS: u32 = 1_000;
+/// Pages of open cases that are counted, at most: of 1 MB each, so some 100,000 cases.
+const MOST_COUNTED_PAGES: u32 = 100;
 
 /// The index key under which the audit records of a case or an order stand together.
 pub(crate) fn audits_of(subject: &str) -> String {
@@ -148,6 +150,30 @@ impl<B: Backend> RecordDifference for Platform<B> {
             }
             Written::Done(_) | Written::Refused(_) => Stands::Open,
         })
+    }
+}
+
+impl<B: Backend> CountCases for Platform<B> {
+    async fn open_cases(&self, kind: CaseKind) -> Result<u64, StoreError> {
+        let mut query = Query {
+            table: self.names.cases_table.clone(),
+            index: Some("status".to_owned()),
+            key_condition: "#status = :open".to_owned(),
+            filter: Some("#kind = :kind".to_owned()),
+            names: [("#status", "status"), ("#kind", "kind")].into(),
+            values: [(":open", text(CaseStatus::Open.name())), (":kind", text(kind.name()))].into(),
+            ..Query::default()
+        };
+        let mut counted = 0_u64;
+        for _ in 0..MOST_COUNTED_PAGES {
+            let page = self.backend.query(query.clone()).await?;
+            counted += u64::try_from(page.items.len()).unwrap_or(u64::MAX);
+            match page.next {
+                Some(next) => query.start = Some(next),
+                None => return Ok(counted),
+            }
+        }
+        Err(StoreError::NotDone(format!("over {MOST_COUNTED_PAGES} pages of cases are open: they are not counted")))
     }
 }
 

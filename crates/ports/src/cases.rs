@@ -234,6 +234,12 @@ pub trait RecordDifference {
     fn record_difference(&self, case: &Case) -> impl Future<Output = Result<Stands, StoreError>> + Send;
 }
 
+/// Counts cases. `cases`: Query of its index `status`.
+pub trait CountCases {
+    /// How many open cases are of a kind. The index lags: a case of this moment may be missing, one just closed be counted.
+    fn open_cases(&self, kind: CaseKind) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
 /// Keeps how far a walk has come, under the walk's name: an item of `cases` that is no case. `cases`: GetItem, UpdateItem.
 pub trait KeepPlace {
     /// What was kept; `None` where nothing is.

@@ -26,9 +26,9 @@ pub use breakers::{
 };
 pub use carrier::{Carrier, ShipmentAnswer, ShipmentRequest};
 pub use cases::{
-    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, DecideCases, Decided, KeepDeadLetters,
-    KeepPlace, Letter, OpenCase, ReadCases, RecordDifference, Recorded, Stands, StoredCase, UnreadableCase,
-    tell_opened,
+    Audit, Case, CaseClass, CaseIndex, CaseKind, CasePage, CaseStatus, CountCases, DecideCases, Decided,
+    KeepDeadLetters, KeepPlace, Letter, OpenCase, ReadCases, RecordDifference, Recorded, Stands, StoredCase,
+    UnreadableCase, tell_opened,
 };
 pub use effects::{EffectCommit, EffectEnd, Effects, ReadEffects, Skip, payment_record};
 pub use events::{ArchiveEvents, EVENT_VERSION, Event, EventData, Publication, PublishEvents};

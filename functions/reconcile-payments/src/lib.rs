@@ -5,16 +5,20 @@
 mod ask;
 pub mod difference;
 mod judge;
+mod told;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_queue::{Clock, Failure};
-use ports::{Case, KeepPlace, ListPayments, LoadOrder, ReadEffects, RecordDifference, Stands, tell_opened};
+use ports::{
+    Case, CaseKind, CountCases, KeepPlace, ListPayments, LoadOrder, ReadEffects, RecordDifference, Stands, tell_opened,
+};
 use serde::Serialize;
 
 pub use ask::{Ask, GRACE_MINUTES, MOST_HOURS, WINDOW_HOURS};
 pub use difference::{Difference, Kind, Seen, differences};
+pub use told::{Run, told};
 pub use walk::{Counts, List, Page, Walk};
 
 /// What a comparison reads.
@@ -22,8 +26,8 @@ pub trait Reads: LoadOrder + ReadEffects + Clock {}
 impl<P: LoadOrder + ReadEffects + Clock> Reads for P {}
 
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: Reads + RecordDifference + KeepPlace {}
-impl<P: Reads + RecordDifference + KeepPlace> Ports for P {}
+pub trait Ports: Reads + RecordDifference + CountCases + KeepPlace {}
+impl<P: Reads + RecordDifference + CountCases + KeepPlace> Ports for P {}
 
 /// Whose ledger it reads.
 pub trait Provider: ListPayments {}
@@ -47,6 +51,8 @@ pub struct Reconciled {
     pub opened: u64,
     /// Differences that a person has decided about.
     pub decided: u64,
+    /// Cases of differences that are open, whichever run opened them; `None` where they could not be counted.
+    pub open: Option<u64>,
     /// Walks that came to their end.
     pub walks: u64,
     /// Why the last one did not; the next run goes on there.
@@ -109,10 +115,22 @@ pub async fn reconcile(
             }
         }
     }
+    done.open = open(ports, done.differences.values().sum()).await;
     if let Some(why) = &done.unfinished {
         tracing::warn!(why, list = ?walk.list, from_ms = walk.within.from_ms, to_ms = walk.within.to_ms, "not through: the next run goes on");
     }
     Ok(done)
+}
+
+/// How many cases of differences are open. The index lags, so it is at least those that this run has found open.
+async fn open(ports: &impl Ports, found: u64) -> Option<u64> {
+    match ports.open_cases(CaseKind::Difference).await {
+        Ok(open) => Some(open.max(found)),
+        Err(error) => {
+            tracing::error!(%error, "open differences are not counted: their alarm stays as it is");
+            None
+        }
+    }
 }
 
 /// A place that this program cannot read is none: the walk begins anew.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use lambda_queue::Clock as _;
 use order::{CaseId, OrderId, PaymentId, State, Step};
 use ports::{
-    Case, CaseIndex, CaseKind, CaseStatus, DecideCases as _, Decided, KeepPlace as _, ListPayments, Listed,
-    ListedPayment, ListedRefund, PaymentView, Payments as _, ProviderError, ReadCases as _, RecordDifference as _,
-    RefundView, Stands, Stretch,
+    Case, CaseIndex, CaseKind, CaseStatus, CountCases as _, DecideCases as _, Decided, KeepPlace as _, ListPayments,
+    Listed, ListedPayment, ListedRefund, OpenCase as _, PaymentView, Payments as _, ProviderError, ReadCases as _,
+    RecordDifference as _, RefundView, Stands, Stretch,
 };
 use reconcile_payments::{Ask, Kind, Reconciled, reconcile};
 use serde_json::json;
@@ -156,6 +156,24 @@ fn unread() -> Case {
     let case_id: CaseId = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293".parse().unwrap();
     let why = "a test";
     Case { case_id, ..ports::unreadable("of-nobody", "reconcile", ports::CaseClass::Bug, why, 1).unwrap() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_cases_are_counted_by_kind_and_a_closed_one_is_none() {
+    let shop = Shop::open().await;
+    let counted = async |kind| shop.platform.open_cases(kind).await;
+    assert_eq!(counted(CaseKind::Difference).await, Ok(0));
+    let mut difference = Case { kind: CaseKind::Difference, ..unread() };
+    shop.platform.record_difference(&difference).await.unwrap();
+    difference.case_id = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718294".parse().unwrap();
+    shop.platform.record_difference(&difference).await.unwrap();
+    let other = Case { case_id: "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718295".parse().unwrap(), ..unread() };
+    shop.platform.open_case(&other).await.unwrap();
+    assert_eq!((counted(CaseKind::Difference).await, counted(CaseKind::Unreadable).await), (Ok(2), Ok(1)));
+    let read = shop.platform.load_case(&difference.case_id).await.unwrap().unwrap();
+    let by = By { who: "ann".to_owned(), reason: "decided".to_owned() };
+    assert_eq!(close(&*shop.platform, &read, &by, None).await, Ok(Closed::Closed));
+    assert_eq!((counted(CaseKind::Difference).await, counted(CaseKind::Unreadable).await), (Ok(1), Ok(1)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use order::{Order, Parked, State};
-use ports::{PaymentStatus, PaymentView, ProviderError, RefundView};
+use ports::{PaymentStatus, PaymentView, ProviderError, RefundView, StoreError};
 use reconcile_payments::{Ask, Kind, Reconciled, Seen, reconcile};
 use serde_json::json;
 
@@ -77,6 +77,31 @@ async fn what_a_person_has_decided_stays_decided_until_the_difference_is_another
     let done = run(&world).await;
     assert_eq!((done.differences, done.decided, done.opened), (only(Kind::RefundNotOnRow), 0, 1));
     assert_eq!(world.cases().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_difference_counts_until_a_person_has_decided_also_once_no_run_finds_it_any_more() {
+    let world = World::new();
+    let mut story = Story::shipped("one");
+    story.payment.as_mut().unwrap().view.refunds.push(by_hand("re_hand", 7));
+    world.put(&story, 20);
+    assert_eq!(run(&world).await.open, Some(1));
+    // The refund is gone from the ledger: out of the window, or put right without a word.
+    world.ledger.payments.lock().unwrap()[0].3.refunds.clear();
+    world.ledger.refunds.lock().unwrap().clear();
+    let done = run(&world).await;
+    assert_eq!((done.differences, done.open), (BTreeMap::new(), Some(1)));
+    world.decide_all();
+    assert_eq!(run(&world).await.open, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_fails_is_told_as_unknown_and_fails_no_comparison() {
+    let world = World::new();
+    world.put(&Story::shipped("one"), 20);
+    *world.uncounted.lock().unwrap() = Some(StoreError::NotDone("throttled".to_owned()));
+    let done = run(&world).await;
+    assert_eq!((done.open, done.walks, done.counts.reconciled), (None, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lambda_queue::Clock;
 use order::{Order, OrderId, PaymentId};
 use ports::{
-    Case, KeepPlace, ListPayments, Listed, ListedPayment, ListedRefund, LoadOrder, PaymentView, ProviderError,
-    ReadEffects, RecordDifference, Stands, StoreError, Stretch, payment_record,
+    Case, CaseKind, CountCases, KeepPlace, ListPayments, Listed, ListedPayment, ListedRefund, LoadOrder, PaymentView,
+    ProviderError, ReadEffects, RecordDifference, Stands, StoreError, Stretch, payment_record,
 };
 use reconcile_payments::Seen;
 
@@ -32,6 +32,8 @@ pub struct World {
     /// Cases with how often each was new or had changed, and whether a person has decided.
     pub cases: Mutex<BTreeMap<String, (Case, u32, bool)>>,
     pub places: Mutex<BTreeMap<String, String>>,
+    /// What the count of cases answers instead.
+    pub uncounted: Mutex<Option<StoreError>>,
     pub ledger: Ledger,
 }
 
@@ -134,6 +136,16 @@ impl RecordDifference for World {
                 Stands::Opened
             }
         })
+    }
+}
+
+impl CountCases for World {
+    async fn open_cases(&self, kind: CaseKind) -> Result<u64, StoreError> {
+        if let Some(error) = self.uncounted.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let cases = self.cases.lock().unwrap();
+        Ok(cases.values().filter(|(case, _, decided)| case.kind == kind && !decided).count() as u64)
     }
 }
 
