@@ -48,13 +48,23 @@ def test_the_bootstrap_asks_for_no_newer_glibc_than_lambda_has(bootstrap):
     assert versions and max(versions) <= NEWEST_GLIBC
 
 
-def test_watch_serves_the_sample_event_to_invoke(bootstrap, tmp_path):
-    event = ROOT / "events" / f"{FUNCTION}.json"
+def test_watch_serves_the_sample_event_to_invoke_and_one_that_succeeds(bootstrap, tmp_path):
+    sample = ROOT / "events" / f"{FUNCTION}.json"
+    # Nothing but the function itself is needed for this one: no token, no table.
+    health = json.loads(sample.read_text())
+    health.update(routeKey="GET /healthz", rawPath="/healthz", body=None)
+    health["headers"].pop("authorization")
+    health["requestContext"]["http"].update(method="GET", path="/healthz")
+    healthz = tmp_path / "healthz.json"
+    healthz.write_text(json.dumps(health))
     with watch(tmp_path) as port:
-        answer = run("cargo", "lambda", "invoke", FUNCTION, "--invoke-address", "127.0.0.1", "--invoke-port", str(port),
-                     "--data-file", str(event), seconds=INVOKE_SECONDS)
-    answer = json.loads(answer)
-    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (503, "keys_unavailable"), answer
+        refused, healthy = (
+            json.loads(run("cargo", "lambda", "invoke", FUNCTION, "--invoke-address", "127.0.0.1", "--invoke-port",
+                           str(port), "--data-file", str(event), seconds=INVOKE_SECONDS))
+            for event in (sample, healthz)
+        )
+    assert (refused["statusCode"], json.loads(refused["body"])["code"]) == (503, "keys_unavailable"), refused
+    assert healthy["statusCode"] == 200, healthy
 
 
 @contextmanager

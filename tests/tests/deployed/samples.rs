@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use order::{Order, State};
 use orderflow::stack::{FUNCTIONS, binaries, function_environment, project_root};
 use runtime_api::{Function, Outcome};
@@ -95,6 +96,21 @@ async fn every_sample_event_is_handled_by_its_function() -> anyhow::Result<()> {
     assert_eq!(shop.d.tables.order(order.order_id).await?.unwrap().order, shipped);
     let effects = [Effect::PaymentCreated, Effect::Authorized, Effect::Captured, Effect::ShipmentCreated];
     assert_eq!(shop.effects(order.order_id)?, effects);
+    shop.close().await
+}
+
+#[tokio::test]
+async fn the_sample_of_a_request_is_an_order_once_it_has_a_token_of_the_sandbox() -> anyhow::Result<()> {
+    let shop = Shop::open("sample-token").await?;
+    let mut request = sample("accept-order")?;
+    request["headers"]["authorization"] = json!(format!("Bearer {}", shop.d.api.token(&shop.who).await?));
+    let environment = function_environment(&shop.d.info, "accept-order").await?;
+    let mut running = Function::start(&binary("accept-order")?, &environment, Duration::from_secs(25)).await?;
+    let Outcome::Answered(answer) = running.invoke(request).await?.outcome else { panic!("not answered") };
+    assert_eq!(answer["statusCode"], 202, "{answer}");
+    let order: Value = serde_json::from_str(answer["body"].as_str().context("no body")?)?;
+    // Its products are the catalogue's, so how it ends is not this test's.
+    shop.ended(order["order_id"].as_str().context("no order id")?.parse()?).await?;
     shop.close().await
 }
 
