@@ -45,6 +45,7 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
         ("s3:PutObject", BUCKET + "/dead-letters/*"),
     },
     "RecordDifference": {("dynamodb:UpdateItem", TABLE + "cases")},
+    "CountCases": {("dynamodb:Query", TABLE + "cases/index/status")},
     "KeepPlace": {("dynamodb:GetItem", TABLE + "cases"), ("dynamodb:UpdateItem", TABLE + "cases")},
     "SetAside": {("dynamodb:UpdateItem", TABLE + "orders")},
     "PublishEvents": {

@@ -149,6 +149,8 @@ class Stack:
                 return self._sub(argument)
             if function == "Fn::Select":
                 return self.resolve(argument[1])[int(argument[0])]
+            if function == "Fn::Join":
+                return argument[0].join(map(str, self.resolve(argument[1])))
             if function == "Fn::Split":
                 return self.resolve(argument[1]).split(argument[0])
             if function.startswith("Fn::"):
@@ -231,6 +233,11 @@ class Stack:
     def mappings(self) -> dict[str, dict[str, Any]]:
         """Every event source mapping."""
         return self.of_type("AWS::Lambda::EventSourceMapping")
+
+    def alarms(self) -> dict[str, dict[str, Any]]:
+        """Every alarm of metrics by its name, without the stack's."""
+        alarms = self.of_type("AWS::CloudWatch::Alarm").values()
+        return {alarm["AlarmName"].removeprefix("shop-"): alarm for alarm in alarms}
 
     def queues(self) -> dict[str, dict[str, Any]]:
         """Every queue, by ARN, with its logical id as `LogicalId`."""

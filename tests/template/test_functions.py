@@ -199,3 +199,30 @@ def test_the_keys_address_follows_the_issuer_unless_given() -> None:
 
     assert jwks() == "https://tokens.example.net/shop/.well-known/jwks.json"
     assert jwks(JwksUrl="https://keys.example.net/all") == "https://keys.example.net/all"
+
+
+def test_an_issuer_that_ends_in_a_slash_keeps_it_in_its_claims_and_not_in_the_address_of_its_keys() -> None:
+    stack = Stack(**{**PROD, "JwtIssuer": "https://shop.eu.auth0.com/"})
+    variables = stack.functions()["accept-order"]["Environment"]["Variables"]
+    assert variables["JWT_ISSUER"] == "https://shop.eu.auth0.com/"
+    assert variables["JWKS_URL"] == "https://shop.eu.auth0.com/.well-known/jwks.json"
+
+
+def test_who_calls_an_address_that_the_operator_gives_refuses_a_stand_in_outside_local(prod: Stack) -> None:
+    # No rule of CloudFormation looks into a text, so the functions have to (crates/platform/src/settings.rs).
+    given = {"JWT_ISSUER", "JWKS_URL", "PAYMENT_API_URL", "CARRIER_API_URL"}
+    reading = {}
+    for name, function in prod.functions().items():
+        addresses = given & function["Environment"]["Variables"].keys()
+        source = (ROOT / "functions" / name / "src" / "main.rs").read_text(encoding="utf-8")
+        for address in addresses:
+            assert f'address("{address}")' in source, f"{name} reads {address} without looking at it"
+        if addresses:
+            reading[name] = addresses
+    assert reading == {
+        "accept-order": {"JWT_ISSUER", "JWKS_URL"},
+        "process-payment": {"PAYMENT_API_URL"},
+        "ship-order": {"CARRIER_API_URL"},
+        "reconcile-payments": {"PAYMENT_API_URL"},
+        "control-breakers": {"PAYMENT_API_URL", "CARRIER_API_URL"},
+    }

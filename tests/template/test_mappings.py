@@ -143,6 +143,13 @@ def test_the_stream_misses_nothing_gives_up_in_time_and_keeps_what_it_gave_up(pr
     assert 1 <= int(mapping["ParallelizationFactor"]) <= 10
 
 
+def test_the_stream_counts_what_it_gives_up_and_the_emulator_is_not_asked_to(prod: Stack, local: Stack) -> None:
+    # Opt-in, or the metrics that the alarms watch do not exist.
+    counting = {name: mapping["MetricsConfig"] for name, mapping in prod.mappings().items() if "MetricsConfig" in mapping}
+    assert counting == {"OrdersStreamMapping": {"Metrics": ["EventCount"]}}
+    assert not any("MetricsConfig" in mapping for mapping in local.mappings().values())
+
+
 def test_control_breakers_knows_every_mapping_but_its_own_and_what_it_normally_is(prod: Stack, local: Stack) -> None:
     for stack in (prod, local):
         variables = stack.functions()["control-breakers"]["Environment"]["Variables"]
