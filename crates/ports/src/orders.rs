@@ -1,6 +1,7 @@
 //! The order row, the stock and the catalogue, as their tables keep them.
 
 use std::future::Future;
+use std::ops::Range;
 
 pub use lambda_queue::ports::store::StoreError;
 use order::{Currency, CustomerId, Lane, Order, OrderId, Sku, TenantId};
@@ -81,14 +82,14 @@ pub struct DueRow {
     pub due_at_ms: u64,
 }
 
-/// Finds the rows whose command is overdue. `orders`: Query on the index `open_shard-due_at`.
+/// Finds the rows whose command is due at some time. `orders`: Query on the index `open_shard-due_at`.
 pub trait FindDue {
-    /// At most `limit` rows of one shard (0-15) that were due before `before_ms`, the longest overdue first, from behind
-    /// `after` on. The index lags.
+    /// At most `limit` rows of one shard (0-15) that are due in `due` (UTC milliseconds; the end is not in it), the longest
+    /// overdue first, from behind `after` on. Fewer: there are no more. The index lags.
     fn find_due(
         &self,
         shard: u16,
-        before_ms: u64,
+        due: Range<u64>,
         limit: u32,
         after: Option<&DueRow>,
     ) -> impl Future<Output = Result<Vec<DueRow>, StoreError>> + Send;

@@ -86,7 +86,7 @@ async fn the_index_is_read_page_by_page_and_a_row_is_put_off_without_being_read(
     // One row a page.
     let mut found: Vec<DueRow> = Vec::new();
     loop {
-        let page = aws.find_due(shard, far_ms + 60_000, 1, found.last()).await?;
+        let page = aws.find_due(shard, 0..far_ms + 60_000, 1, found.last()).await?;
         assert!(page.len() <= 1);
         let Some(row) = page.into_iter().next() else { break };
         assert!(found.last().is_none_or(|last| last.due_at_ms <= row.due_at_ms), "the longest overdue first");
