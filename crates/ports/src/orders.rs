@@ -54,7 +54,7 @@ pub trait AcceptOrder {
 /// One page of a customer's orders.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderPage {
-    /// The newest first.
+    /// The newest first; without those that this program cannot read.
     pub orders: Vec<Order>,
     /// Where the next page begins; `None` at the end. Opaque, ASCII.
     pub next: Option<String>,
@@ -62,8 +62,8 @@ pub struct OrderPage {
 
 /// Lists a customer's own orders. `orders`: Query on the index `customer`, BatchGetItem.
 pub trait ListOrders {
-    /// At most `limit` (1-100) orders, newest first, after the cursor. A cursor that is none of this customer's answers
-    /// `NotDone`.
+    /// At most `limit` (1-100) orders, newest first, after the cursor. A row that cannot be read is told in the log and left out:
+    /// a page may be short, even empty, and have a next one. A cursor that is none of this customer's answers `NotDone`.
     fn list_orders(
         &self,
         tenant: &TenantId,
