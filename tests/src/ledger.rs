@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 pub struct InForce {
     /// How often.
     pub fired: u64,
+    /// The port that the last request came from on which it did.
+    pub last_port: Option<u16>,
     /// Whose requests.
     pub provider: Option<Provider>,
     /// Which.
@@ -113,6 +115,17 @@ impl Ledger {
         let order_id = order_id.to_string();
         let own = rules.iter().filter(|rule| rule.get("order_id").and_then(Value::as_str) == Some(order_id.as_str()));
         Ok(own.filter_map(|rule| rule.get("fired").and_then(Value::as_u64)).sum())
+    }
+
+    /// The port that the last call came from on which a fault of one order came true; `None` while none has.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn caught(&self, order_id: impl ToString) -> anyhow::Result<Option<u16>> {
+        let order_id = order_id.to_string();
+        let mut own = self.in_force().await?;
+        own.retain(|rule| rule.order_id.as_ref() == Some(&order_id));
+        Ok(own.into_iter().find_map(|rule| rule.last_port))
     }
 
     /// The usual latency of every provider call.

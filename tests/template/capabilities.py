@@ -65,6 +65,8 @@ CAPABILITIES: dict[str, set[tuple[str, str]]] = {
     # Lanes: what consumers tell of them, and who goes by it.
     "TellLanes": {("dynamodb:UpdateItem", TABLE + "breakers")},
     "ReadLanes": {("dynamodb:BatchGetItem", TABLE + "breakers")},
+    # Of tenants' rows only; test_roles.py looks at the condition.
+    "CountRequests": {("dynamodb:UpdateItem", TABLE + "breakers")},
     # Reads without an effect: over HTTP with the providers' keys, and the sender's identity.
     "ProbeProviders": {
         ("secretsmanager:GetSecretValue", SECRET + "payment-api-key"),

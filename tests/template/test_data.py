@@ -56,10 +56,12 @@ def test_orders_and_breakers_stream_both_images_and_nothing_else_streams(tables:
     assert streams == {"shop-orders": both, "shop-breakers": both}
 
 
-def test_only_effect_records_expire(tables: dict[str, dict]) -> None:
-    # An order row that expired would let an old Idempotency-Key buy again.
+def test_only_effect_records_and_counts_of_requests_expire(tables: dict[str, dict]) -> None:
+    # An order row that expired would let an old Idempotency-Key buy again. Of the breakers' table only the counts of tenants'
+    # requests have the attribute.
     expiring = {name: table["TimeToLiveSpecification"] for name, table in tables.items() if "TimeToLiveSpecification" in table}
-    assert expiring == {"shop-idempotency": {"AttributeName": "expires_at", "Enabled": True}}
+    by = {"AttributeName": "expires_at", "Enabled": True}
+    assert expiring == {"shop-idempotency": by, "shop-breakers": by}
 
 
 def test_tables_are_protected_from_deletion_outside_local_and_only_there(prod: Stack, local: Stack) -> None:

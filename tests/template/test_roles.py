@@ -102,6 +102,17 @@ def test_who_has_no_breaker_writes_only_rows_of_lanes(prod: Stack) -> None:
         assert all(statement.get("Condition") == wanted for statement in writes), function
 
 
+def test_the_api_writes_only_rows_of_tenants_beside_the_breakers(prod: Stack) -> None:
+    table = prod.attribute("BreakersTable", "Arn")
+    writes = [
+        statement
+        for statement in prod.statements(role_of(prod, "accept-order"))
+        if table in statement["Resource"] and "dynamodb:UpdateItem" in statement["Action"]
+    ]
+    of_tenants = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["tenant#*"]}}
+    assert [statement.get("Condition") for statement in writes] == [of_tenants]
+
+
 def test_no_role_takes_a_managed_policy_or_a_policy_written_elsewhere(prod: Stack) -> None:
     for role, properties in prod.of_type("AWS::IAM::Role").items():
         assert "ManagedPolicyArns" not in properties, role

@@ -1,6 +1,7 @@
 //! The index of open orders by when they are due.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use lambda_queue::ports::store::{Item, Query, Write, Written, number, number_of, text, text_of};
 use ports::{DueRow, FindDue, SetAside, StoreError};
@@ -11,7 +12,7 @@ impl<B: Backend> FindDue for Platform<B> {
     async fn find_due(
         &self,
         shard: u16,
-        before_ms: u64,
+        due: Range<u64>,
         limit: u32,
         after: Option<&DueRow>,
     ) -> Result<Vec<DueRow>, StoreError> {
@@ -25,8 +26,9 @@ impl<B: Backend> FindDue for Platform<B> {
         let query = Query {
             table: self.names.orders_table.clone(),
             index: Some("open_shard-due_at".to_owned()),
-            key_condition: "open_shard = :shard AND due_at < :before".to_owned(),
-            values: [(":shard", number(shard)), (":before", number(before_ms))].into(),
+            // Not BETWEEN: a page that ends with a row at the very end of that has no next one, though there may be more such rows.
+            key_condition: "open_shard = :shard AND due_at >= :from".to_owned(),
+            values: [(":shard", number(shard)), (":from", number(due.start))].into(),
             limit: Some(limit),
             start,
             ..Query::default()
@@ -37,12 +39,11 @@ impl<B: Backend> FindDue for Platform<B> {
             Some(DueRow { key, due_at_ms: number_of(&item, "due_at")? })
         };
         // Both are keys of the index: an item without them is not in it.
-        page.items
-            .into_iter()
-            .map(|item| {
-                row(item).ok_or_else(|| StoreError::Unreadable("a row of the index without its keys".to_owned()))
-            })
-            .collect()
+        let rows = page.items.into_iter().map(|item| {
+            row(item).ok_or_else(|| StoreError::Unreadable("a row of the index without its keys".to_owned()))
+        });
+        let is_later = |row: &Result<DueRow, StoreError>| row.as_ref().is_ok_and(|row| row.due_at_ms >= due.end);
+        rows.take_while(|row| !is_later(row)).collect()
     }
 }
 

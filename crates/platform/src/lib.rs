@@ -22,6 +22,7 @@ pub mod memory;
 mod orders;
 mod settings;
 mod stock;
+mod tenants;
 
 use lambda_queue::ports::store::{Item, Page, Query, Store, Transacted, Write, Written};
 use lambda_queue::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};

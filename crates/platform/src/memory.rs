@@ -106,7 +106,7 @@ fn tables() -> [Table; 5] {
         Table::new("cases", "case_id", KeyType::S)
             .index(Index::new("fingerprint", "fingerprint", KeyType::S).sorted("opened_at", KeyType::N))
             .index(Index::new("status", "status", KeyType::S).sorted("opened_at", KeyType::N)),
-        Table::new("breakers", "dependency", KeyType::S),
+        Table::new("breakers", "dependency", KeyType::S).expiring_by("expires_at"),
     ]
 }
 

@@ -40,6 +40,13 @@ impl LaneRows {
             .map_or_else(Estimate::default, |row| estimate(row, |step| !self.is_recovering(step, now_ms), now_ms))
     }
 
+    /// How long what came to a lane's step had waited, milliseconds, where the step does not keep up: whatever was sent less long
+    /// ago waits in its queue most likely. `None` where it keeps up, and where nobody told lately.
+    pub fn late_by_ms(&self, lane: Lane, step: Step, now_ms: u64) -> Option<u64> {
+        let word = self.lanes.get(&lane)?.steps.get(step.name())?;
+        (word.is_fresh(now_ms) && word.is_late(now_ms)).then_some(word.lag_ms)
+    }
+
     /// Whether whom the step calls is away, or has come back less than [`RECOVERS_MS`] ago.
     pub fn is_recovering(&self, step: Step, now_ms: u64) -> bool {
         let breaker = Dependency::of(step).and_then(|dependency| self.breakers.get(&dependency));
@@ -320,6 +327,27 @@ mod tests {
         let estimated = estimate(&row(&[(Step::Payment, old), (Step::Validate, late(4_000, 10, 10))]), NOW_MS);
         assert_eq!(estimated.wait_ms, 1_000, "its depth neither");
         assert_eq!(estimated.steps.len(), 1);
+    }
+
+    #[test]
+    fn by_how_much_a_step_is_late_is_what_it_told_last_while_that_is_fresh() {
+        let rows = LaneRows {
+            lanes: BTreeMap::from([(
+                Lane::Bulk,
+                row(&[(Step::Payment, late(90_000, 10, 1)), (Step::Stock, keeps_up(1_900))]),
+            )]),
+            ..LaneRows::default()
+        };
+        for (lane, step, now_ms, expected) in [
+            (Lane::Bulk, Step::Payment, NOW_MS, Some(90_000)),
+            (Lane::Bulk, Step::Payment, NOW_MS + 30_000, Some(90_000)),
+            (Lane::Bulk, Step::Payment, NOW_MS + 30_001, None),
+            (Lane::Bulk, Step::Stock, NOW_MS, None),
+            (Lane::Bulk, Step::Validate, NOW_MS, None),
+            (Lane::Express, Step::Payment, NOW_MS, None),
+        ] {
+            assert_eq!(rows.late_by_ms(lane, step, now_ms), expected, "{lane} {step:?} at {now_ms}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod provider;
 mod put_off;
 #[cfg(any(test, feature = "rehearse-next"))]
 mod rehearsal;
+mod tenants;
 mod version;
 
 pub use breakers::{
@@ -52,6 +53,7 @@ pub use payments::{
 };
 pub use provider::{Lookup, ProviderError, Terms};
 pub use put_off::put_off;
+pub use tenants::CountRequests;
 pub use version::{COMMAND_VERSION, CommandVersion, UnknownVersion};
 
 pub use lambda_queue::{Clock, Ids, Queue, Random};

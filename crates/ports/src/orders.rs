@@ -1,6 +1,7 @@
 //! The order row, the stock and the catalogue, as their tables keep them.
 
 use std::future::Future;
+use std::ops::Range;
 
 pub use lambda_queue::ports::store::StoreError;
 use order::{Currency, CustomerId, Lane, Order, OrderId, Sku, TenantId};
@@ -53,7 +54,7 @@ pub trait AcceptOrder {
 /// One page of a customer's orders.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderPage {
-    /// The newest first.
+    /// The newest first; without those that this program cannot read.
     pub orders: Vec<Order>,
     /// Where the next page begins; `None` at the end. Opaque, ASCII.
     pub next: Option<String>,
@@ -61,8 +62,8 @@ pub struct OrderPage {
 
 /// Lists a customer's own orders. `orders`: Query on the index `customer`, BatchGetItem.
 pub trait ListOrders {
-    /// At most `limit` (1-100) orders, newest first, after the cursor. A cursor that is none of this customer's answers
-    /// `NotDone`.
+    /// At most `limit` (1-100) orders, newest first, after the cursor. A row that cannot be read is told in the log and left out:
+    /// a page may be short, even empty, and have a next one. A cursor that is none of this customer's answers `NotDone`.
     fn list_orders(
         &self,
         tenant: &TenantId,
@@ -81,14 +82,14 @@ pub struct DueRow {
     pub due_at_ms: u64,
 }
 
-/// Finds the rows whose command is overdue. `orders`: Query on the index `open_shard-due_at`.
+/// Finds the rows whose command is due at some time. `orders`: Query on the index `open_shard-due_at`.
 pub trait FindDue {
-    /// At most `limit` rows of one shard (0-15) that were due before `before_ms`, the longest overdue first, from behind
-    /// `after` on. The index lags.
+    /// At most `limit` rows of one shard (0-15) that are due in `due` (UTC milliseconds; the end is not in it), the longest
+    /// overdue first, from behind `after` on. Fewer: there are no more. The index lags.
     fn find_due(
         &self,
         shard: u16,
-        before_ms: u64,
+        due: Range<u64>,
         limit: u32,
         after: Option<&DueRow>,
     ) -> impl Future<Output = Result<Vec<DueRow>, StoreError>> + Send;

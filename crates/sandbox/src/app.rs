@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::faults::{Call, FaultKind, Faults};
 use crate::journal::Journal;
 use crate::ledger::Provider;
-use crate::net::HangUp;
+use crate::net::{HangUp, peer_port};
 use crate::tokens::Issuer;
 use crate::world::{IDEMPOTENCY_WINDOW_MS, StoredAnswer, Tx, World, new_id};
 use crate::{carrier, payment};
@@ -179,7 +179,7 @@ impl App {
             }
             Begun::Replay(stored) => return self.replay(&call, stored, &request_id).await,
         };
-        let plan = self.faults().plan(&call, false);
+        let plan = self.faults().plan(&call, false, peer_port());
         let latency = Duration::from_millis(plan.latency_ms);
         let provider = call.provider;
         let Some((kind, delay_ms)) = plan.fault else {
@@ -228,7 +228,7 @@ impl App {
     }
 
     async fn replay(self: &Arc<Self>, call: &Call, stored: StoredAnswer, request_id: &str) -> Response<Body> {
-        let plan = self.faults().plan(call, true);
+        let plan = self.faults().plan(call, true, peer_port());
         if !self.sleep(Duration::from_millis(plan.latency_ms)).await {
             return hang_up();
         }

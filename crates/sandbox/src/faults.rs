@@ -107,11 +107,14 @@ pub(crate) struct Plan {
     pub(crate) fault: Option<(FaultKind, Option<u64>)>,
 }
 
-/// A rule with its place in the list and how often it fired.
+/// A rule with its place in the list, how often it fired, and the port that the last request came from on which it did: of a
+/// process on this machine, so that whoever wants may find it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Rule {
     pub(crate) id: u64,
     pub(crate) fired: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_port: Option<u16>,
     #[serde(flatten)]
     pub(crate) fault: Fault,
 }
@@ -165,7 +168,7 @@ impl Faults {
             }
         }
         for fault in faults {
-            self.rules.push(Rule { id: self.next_id, fired: 0, fault });
+            self.rules.push(Rule { id: self.next_id, fired: 0, last_port: None, fault });
             self.next_id += 1;
         }
         Ok(())
@@ -193,8 +196,8 @@ impl Faults {
     }
 
     /// Decides over one request. A `replay` only gives a stored answer again, so nothing can fail inside it; the
-    /// way to it and back still can. The first rule that fires wins; latency adds up.
-    pub(crate) fn plan(&mut self, call: &Call, replay: bool) -> Plan {
+    /// way to it and back still can. The first rule that fires wins; latency adds up. `from` is the request's port.
+    pub(crate) fn plan(&mut self, call: &Call, replay: bool, from: Option<u16>) -> Plan {
         let mut plan = Plan { latency_ms: self.latency.base_ms, fault: None };
         if self.latency.jitter_ms > 0 {
             let roll = self.roll(0, call);
@@ -220,6 +223,7 @@ impl Faults {
             }
             if let Some(rule) = self.rules.get_mut(index) {
                 rule.fired += 1;
+                rule.last_port = from;
             }
             *self.hits.entry((call.provider, call.operation, kind)).or_default() += 1;
         }

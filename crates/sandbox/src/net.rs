@@ -20,21 +20,33 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HangUp;
 
-/// The switch of one connection.
+/// The switch of one connection, and who holds its other end.
 #[derive(Debug, Clone)]
-pub(crate) struct Line(Arc<AtomicBool>);
+pub(crate) struct Line {
+    cut: Arc<AtomicBool>,
+    peer: SocketAddr,
+}
+
+tokio::task_local! {
+    static PEER: SocketAddr;
+}
+
+/// The port that the request at hand came from; `None` outside one.
+pub(crate) fn peer_port() -> Option<u16> {
+    PEER.try_with(SocketAddr::port).ok()
+}
 
 impl Connected<IncomingStream<'_, Cuttable>> for Line {
     fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
-        Self(Arc::clone(&stream.io().cut))
+        Self { cut: Arc::clone(&stream.io().cut), peer: *stream.remote_addr() }
     }
 }
 
 /// Cuts the connection of a response marked with [`HangUp`].
 pub(crate) async fn cut_marked(ConnectInfo(line): ConnectInfo<Line>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let response = PEER.scope(line.peer, next.run(request)).await;
     if response.extensions().get::<HangUp>().is_some() {
-        line.0.store(true, Ordering::Release);
+        line.cut.store(true, Ordering::Release);
     }
     response
 }

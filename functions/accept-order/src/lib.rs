@@ -31,7 +31,9 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
-use ports::{AcceptOrder, Clock, CommitOrder, Deadlines, Ids, ListOrders, LoadOrder, Random, ReadLanes, SendCommands};
+use ports::{
+    AcceptOrder, Clock, CommitOrder, CountRequests, Deadlines, Ids, ListOrders, LoadOrder, Random, ReadLanes, SendCommands,
+};
 use serde_json::json;
 
 use crate::answer::Answer;
@@ -47,11 +49,30 @@ pub use crate::problem::Code;
 
 /// What the API may touch: its IAM role grants exactly this.
 pub trait Ports:
-    AcceptOrder + LoadOrder + CommitOrder + ListOrders + ReadLanes + SendCommands + Clock + Ids + Random
+    AcceptOrder
+    + LoadOrder
+    + CommitOrder
+    + ListOrders
+    + ReadLanes
+    + CountRequests
+    + SendCommands
+    + Clock
+    + Ids
+    + Random
 {
 }
-impl<P: AcceptOrder + LoadOrder + CommitOrder + ListOrders + ReadLanes + SendCommands + Clock + Ids + Random> Ports
-    for P
+impl<
+    P: AcceptOrder
+        + LoadOrder
+        + CommitOrder
+        + ListOrders
+        + ReadLanes
+        + CountRequests
+        + SendCommands
+        + Clock
+        + Ids
+        + Random,
+> Ports for P
 {
 }
 
@@ -70,7 +91,7 @@ pub struct Settings {
     pub issuer: String,
     /// What a token's `aud` has to hold: `JWT_AUDIENCE`.
     pub audience: String,
-    /// Requests a second and tenant, in each execution environment: `TENANT_RATE_PER_SECOND`; 0 is no limit.
+    /// Requests a second and tenant, over all execution environments: `TENANT_RATE_PER_SECOND`; 0 is no limit.
     pub tenant_rate_per_second: u32,
     /// How long an order of each lane may wait before new ones are turned away: `EXPRESS_DEADLINE_SECONDS`,
     /// `STANDARD_DEADLINE_SECONDS`, `BULK_DEADLINE_SECONDS`.
@@ -179,7 +200,7 @@ async fn respond<K: FetchKeys>(
         return health();
     }
     let caller = api.verifier.caller(request.headers(), ports.now_ms()).await?;
-    api.limiter.admit(&caller.tenant, ports.now_ms())?;
+    api.limiter.admit(ports, &caller.tenant).await?;
     match *route {
         Route::Orders if request.method() == Method::POST => {
             place::place(ports, &api.lanes, &caller, request, invocation.deadline_ms).await

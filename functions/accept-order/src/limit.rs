@@ -1,8 +1,10 @@
-//! How often one tenant may ask.
+//! How often one tenant may ask, over all execution environments. docs/adr/0016-one-rate-a-tenant.md has the reasons.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
 use governor::middleware::NoOpMiddleware;
@@ -10,15 +12,28 @@ use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::header;
+use lambda_queue::meter;
 use order::TenantId;
+use ports::{Clock, CountRequests, Random};
+use tokio::time::timeout;
 
 use crate::problem::{Code, Problem};
 
-/// Above this many tenants the limiter forgets those that it holds nothing against.
+/// Above this many tenants an environment forgets those that it has not seen lately.
 const MAX_TENANTS: usize = 1_024;
+/// Requests are counted over all environments in windows as wide as this, milliseconds.
+const WINDOW_MS: u64 = 10_000;
+/// An environment tells of a tenant's requests once they are the 50th part of what a window takes: 10 of 500.
+const PARTS: u64 = 50;
+/// It tells so many times as often of a tenant that comes near its rate: of each one.
+const FINER: u64 = 10;
+/// Longest wait for the table, milliseconds: a request is not held up by what may turn it away.
+const PATIENCE_MS: u64 = 300;
+/// After the table failed an environment tells nothing for so long, milliseconds.
+const SILENT_MS: u64 = 5_000;
 
-/// A rate a tenant, with a burst of one second's worth. Each execution environment counts for itself: this stops a
-/// loop that has gone wild, the gateway's own throttle guards the whole.
+/// A rate a tenant: in each execution environment with a burst of one second's worth, and over all of them by windows of
+/// ten seconds. Where the table does not answer, the first alone holds.
 #[derive(Debug)]
 pub struct Limiter {
     limited: Option<Limited>,
@@ -27,7 +42,38 @@ pub struct Limiter {
 #[derive(Debug)]
 struct Limited {
     clock: PortClock,
-    rates: RateLimiter<TenantId, HashMapStateStore<TenantId>, PortClock, NoOpMiddleware<Nanos>>,
+    own: RateLimiter<TenantId, HashMapStateStore<TenantId>, PortClock, NoOpMiddleware<Nanos>>,
+    /// Requests of a window, over all environments.
+    most: u64,
+    shared: Mutex<Shared>,
+}
+
+/// What an environment knows of all.
+#[derive(Debug, Default)]
+struct Shared {
+    tenants: HashMap<TenantId, Told>,
+    /// Nothing is told until then, UTC milliseconds.
+    silent_until_ms: u64,
+}
+
+/// What an environment knows of a tenant.
+#[derive(Debug)]
+struct Told {
+    /// Its requests here that are not told yet.
+    untold: u64,
+    /// The window that some were told in last, and how many there were in it then, over all environments.
+    window: u64,
+    total: u64,
+    seen_ms: u64,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    Admitted,
+    /// So many are to be told first.
+    Tells(u64),
+    Refused,
 }
 
 /// The time that the `Clock` port told last, for governor.
@@ -52,61 +98,99 @@ impl Limiter {
     pub fn new(per_second: u32) -> Self {
         let limited = NonZeroU32::new(per_second).map(|rate| {
             let clock = PortClock::default();
-            let rates = RateLimiter::new(Quota::per_second(rate), HashMapStateStore::default(), clock.clone());
-            Limited { clock, rates }
+            let own = RateLimiter::new(Quota::per_second(rate), HashMapStateStore::default(), clock.clone());
+            Limited { clock, own, most: u64::from(rate.get()) * WINDOW_MS / 1_000, shared: Mutex::default() }
         });
         Self { limited }
     }
 
-    /// Counts a request, or refuses it and says when to come back.
-    pub fn admit(&self, tenant: &TenantId, now_ms: u64) -> Result<(), Problem> {
-        let Some(Limited { clock, rates }) = &self.limited else { return Ok(()) };
-        clock.set(now_ms);
-        if rates.len() >= MAX_TENANTS {
-            rates.retain_recent();
-        }
-        rates.check_key(tenant).map_err(|until| {
-            let wait_s = until.wait_time_from(clock.now()).as_millis().div_ceil(1_000).max(1);
-            Problem::new(Code::RateLimited, "Your tenant asks too often.").with(header::RETRY_AFTER, wait_s.to_string())
-        })
+    /// Counts a request, or refuses it and says when to come back. A write every ten requests of a tenant, by default.
+    pub async fn admit(&self, ports: &(impl CountRequests + Clock + Random), tenant: &TenantId) -> Result<(), Problem> {
+        let Some(limited) = &self.limited else { return Ok(()) };
+        let now_ms = ports.now_ms();
+        limited.within_own_rate(tenant, now_ms)?;
+        let requests = match limited.next(ports, tenant, now_ms) {
+            Next::Admitted => return Ok(()),
+            Next::Refused => return Err(until_the_next_window(now_ms)),
+            Next::Tells(requests) => requests,
+        };
+        let window = now_ms / WINDOW_MS;
+        let tell = ports.count_requests(tenant, window * WINDOW_MS, requests);
+        let why = match meter::apart("tenants", timeout(Duration::from_millis(PATIENCE_MS), tell)).await {
+            Ok(Ok(total)) if limited.hears(tenant, window, total) => return Ok(()),
+            Ok(Ok(_)) => return Err(until_the_next_window(now_ms)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(why, "requests of tenants cannot be counted: each environment goes by its own for a while");
+        limited.shared().silent_until_ms = now_ms.saturating_add(SILENT_MS);
+        Ok(())
     }
+}
+
+impl Limited {
+    fn within_own_rate(&self, tenant: &TenantId, now_ms: u64) -> Result<(), Problem> {
+        self.clock.set(now_ms);
+        if self.own.len() >= MAX_TENANTS {
+            self.own.retain_recent();
+        }
+        self.own
+            .check_key(tenant)
+            .map_err(|until| refusal(until.wait_time_from(self.clock.now()).as_millis().div_ceil(1_000).max(1)))
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, dice: &impl Random, tenant: &TenantId, now_ms: u64) -> Next {
+        let window = now_ms / WINDOW_MS;
+        let coarse = (self.most / PARTS).max(1);
+        let mut shared = self.shared();
+        let Shared { tenants, silent_until_ms } = &mut *shared;
+        if tenants.len() >= MAX_TENANTS && !tenants.contains_key(tenant) {
+            tenants.retain(|_, told| now_ms.saturating_sub(told.seen_ms) < 2 * WINDOW_MS);
+            if tenants.len() >= MAX_TENANTS {
+                tenants.clear();
+            }
+        }
+        // Not all begin at 0: of a hundred environments with one request each, ten tell.
+        let new = || Told { untold: dice.below(coarse), window: 0, total: 0, seen_ms: now_ms };
+        let told = tenants.entry(tenant.clone()).or_insert_with(new);
+        told.seen_ms = now_ms;
+        if told.window == window && told.total > self.most {
+            return Next::Refused;
+        }
+        if now_ms < *silent_until_ms {
+            return Next::Admitted;
+        }
+        let is_near = told.window.saturating_add(1) >= window && told.total * 4 > self.most * 3;
+        let at = if is_near { (coarse / FINER).max(1) } else { coarse };
+        told.untold += 1;
+        if told.untold < at {
+            return Next::Admitted;
+        }
+        Next::Tells(std::mem::take(&mut told.untold))
+    }
+
+    /// Whether there is room for the request that told.
+    fn hears(&self, tenant: &TenantId, window: u64, total: u64) -> bool {
+        if let Some(told) = self.shared().tenants.get_mut(tenant) {
+            // Of two that come in another order than they were counted in, the later count is the larger.
+            let known = if told.window == window { told.total } else { 0 };
+            (told.window, told.total) = (window, total.max(known));
+        }
+        total <= self.most
+    }
+}
+
+fn until_the_next_window(now_ms: u64) -> Problem {
+    refusal(u128::from((WINDOW_MS - now_ms % WINDOW_MS).div_ceil(1_000)))
+}
+
+fn refusal(wait_s: u128) -> Problem {
+    Problem::new(Code::RateLimited, "Your tenant asks too often.").with(header::RETRY_AFTER, wait_s.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW_MS: u64 = 1_795_426_200_000;
-
-    fn tenant(name: &str) -> TenantId {
-        name.parse().unwrap()
-    }
-
-    #[test]
-    fn a_tenant_over_its_rate_waits_and_the_others_do_not() {
-        let limiter = Limiter::new(2);
-        for _ in 0..2 {
-            assert_eq!(limiter.admit(&tenant("loud"), NOW_MS), Ok(()));
-        }
-        let refused = limiter.admit(&tenant("loud"), NOW_MS).unwrap_err();
-        assert_eq!(refused.code, Code::RateLimited);
-        assert_eq!(refused.headers, [(header::RETRY_AFTER, "1".to_owned())]);
-        assert_eq!(limiter.admit(&tenant("quiet"), NOW_MS), Ok(()));
-        assert_eq!(limiter.admit(&tenant("loud"), NOW_MS + 500), Ok(()));
-    }
-
-    #[test]
-    fn tenants_that_have_gone_quiet_are_forgotten() {
-        let limiter = Limiter::new(1);
-        for number in 0..5_000_u64 {
-            assert_eq!(limiter.admit(&tenant(&format!("t-{number}")), NOW_MS + number * 10), Ok(()));
-        }
-        assert!(limiter.limited.unwrap().rates.len() <= MAX_TENANTS);
-    }
-
-    #[test]
-    fn a_rate_of_0_is_no_limit() {
-        let limiter = Limiter::new(0);
-        assert!((0..10_000).all(|_| limiter.admit(&tenant("t"), NOW_MS).is_ok()));
-    }
-}
+mod tests;

@@ -84,7 +84,10 @@ mod tests {
         let counts = json!({ "bucket_0_1_calls": { "N": "3" } });
         // Where the mapping's filter is not honoured.
         let lag = |lag_ms: &str| Some(json!({ "dependency": { "S": "lane#bulk" }, "lag_payment": { "N": lag_ms } }));
+        let tenant = Some(json!({ "dependency": { "S": "tenant#10000#acme" }, "requests": { "N": "10" } }));
         for (old, new, expected) in [
+            (None, tenant.clone(), Asked::Nothing),
+            (tenant, None, Asked::Nothing),
             (None, lag("7"), Asked::Nothing),
             (lag("7"), lag("9000"), Asked::Nothing),
             (None, Some(counts.clone()), Asked::Nothing),

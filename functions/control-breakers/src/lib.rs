@@ -52,8 +52,8 @@ const LOOK_EVERY_MS: u64 = 2_000;
 const KEPT_MS: u64 = 7_000;
 /// After a breaker closed, its mappings are off for a reason for so long, milliseconds: two runs of the schedule.
 const JUST_CLOSED_MS: u64 = 120_000;
-/// Whoever turned a mapping off by hand, or a deployment, has so long with it, milliseconds. With the schedule's minute it is
-/// on again in under two.
+/// Whoever turned a mapping off by hand, or a deployment, has so long with it, milliseconds. A run that finds it younger stays
+/// until then. The schedule's next run may come a minute after: then the change begins, which takes Lambda up to another.
 const LEFT_ALONE_MS: u64 = 45_000;
 
 /// What a run did.
@@ -150,7 +150,8 @@ impl<P: Ports> Run<'_, P> {
         rows
     }
 
-    /// Makes every mapping what it should be. Answers whether some change has to settle first.
+    /// Makes every mapping what it should be. Answers whether something of it is left for this run: a change that has to
+    /// settle first, or a mapping whose time alone is not over.
     async fn reconcile(&mut self, rows: &Rows) -> bool {
         let now_ms = self.ports.now_ms();
         let mut pending = false;
@@ -164,8 +165,8 @@ impl<P: Ports> Run<'_, P> {
                 Ok(Obeyed::Is) => {
                     self.known.insert(&mapping.id, wanted);
                 }
-                Ok(Obeyed::LeftAlone) => {}
-                Ok(Obeyed::Settling) => pending = true,
+                // The next run may be a minute away, and the change itself takes Lambda up to a minute.
+                Ok(Obeyed::LeftAlone | Obeyed::Settling) => pending = true,
                 Err(error) => {
                     self.report.failed += 1;
                     pending = true;

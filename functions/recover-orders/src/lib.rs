@@ -1,20 +1,38 @@
 //! Sends again what orders owe that nobody moved in time. Runs on a schedule, emits whatever command each order owes.
+//!
+//! Two kinds of orders are due and nothing is wrong with them: those whose provider is away (`outage`), and those that stand in a
+//! queue which is long (`backlog`). They are put off, and no nudge is counted.
+
+mod backlog;
+mod outage;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
-use futures::future::join_all;
-use lambda_queue::breaker::State;
+use futures::future::{join, join_all};
 use lambda_queue::{Clock, Failure, Outgoing};
 use order::{Order, OrderId};
 use ports::{
-    CaseClass, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, ReadBreakers, SendCommands,
-    SetAside, StoreError, owed, park, tell_opened, tried_to_park, unreadable,
+    CaseClass, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, ReadBreakers, ReadLanes,
+    SendCommands, SetAside, StoreError, owed, park, tell_opened, tried_to_park, unreadable,
 };
 use serde::Serialize;
 
+use crate::backlog::Backlog;
+use crate::outage::Outages;
+
+pub use crate::backlog::BEHIND_BACKLOG_MS;
+pub use crate::outage::BEHIND_BREAKER_MS;
+
 /// What this step may touch: its IAM role grants exactly this.
-pub trait Ports: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + SendCommands + Clock {}
-impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + SendCommands + Clock> Ports for P {}
+pub trait Ports:
+    FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + ReadLanes + SendCommands + Clock
+{
+}
+impl<P: FindDue + LoadOrder + CommitOrder + SetAside + OpenCase + ReadBreakers + ReadLanes + SendCommands + Clock> Ports
+    for P
+{
+}
 
 /// Shards of the index of open orders.
 const SHARDS: u16 = 16;
@@ -23,15 +41,12 @@ const PAGE: u32 = 50;
 /// Commands sent again for one shard in one run: with the shards and the schedule the global rate, 800 a minute. Rows that
 /// send nothing count for nothing: a run pages on past them.
 const PER_SHARD: usize = 50;
-/// Rows of a page that are looked at together. Each is a read and, behind a breaker, a write.
+/// Rows of a page that are looked at together. Each is a read and, where it is put off, a write.
 const AT_ONCE: usize = 10;
 /// The first wait after a nudge, milliseconds; it doubles up to [`LONGEST_MS`].
 const FIRST_MS: u64 = 60_000;
 /// 15 minutes.
 const LONGEST_MS: u64 = 15 * 60_000;
-/// The longest that an order behind a breaker is put off at a time, milliseconds: so long after it closed the last of them
-/// is looked at.
-pub const BEHIND_BREAKER_MS: u64 = 5 * 60_000;
 /// Entries of one `SendMessageBatch`.
 const BATCH: usize = 10;
 /// Nothing is started with less than this left, milliseconds.
@@ -42,12 +57,14 @@ const KEPT_MS: u64 = 3_000;
 pub struct Recovered {
     /// Rows that were due.
     pub due: u64,
-    /// Commands sent again.
+    /// Commands sent again; those too that were put off behind a breaker and not due yet.
     pub sent: u64,
     /// Orders parked with a case.
     pub parked: u64,
     /// Orders whose command would meet a breaker that is not closed: `due_at` is moved, no nudge is counted.
     pub behind_breaker: u64,
+    /// Orders whose command waits in a queue that is long: `due_at` is moved, no nudge is counted.
+    pub behind_backlog: u64,
     /// Rows that this program cannot read, or make sense of: put off, each with a case.
     pub set_aside: u64,
     /// Rows that had moved on, or whose command could not be sent: the next run looks again.
@@ -59,170 +76,218 @@ pub struct Recovered {
 /// Idempotent: a command is the same message however often it is sent. `due_at` moves only after the send, so a run that
 /// dies in between sends once more.
 pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, Failure> {
-    let mut done = Recovered::default();
-    let breakers = Breakers::read(ports).await;
     let now_ms = ports.now_ms();
+    let (outages, backlog) = join(Outages::read(ports, now_ms), Backlog::read(ports, now_ms)).await;
+    let mut run = Run { now_ms, deadline_ms, outages, backlog, done: Recovered::default() };
     // Another shard first each minute, so that a run that is cut off leaves none behind for long.
     let first = u16::try_from(now_ms / 60_000 % u64::from(SHARDS)).unwrap_or(0);
-    // A page of each in turn: one that is full of what waits behind an outage holds up none of the others.
-    let mut shards: VecDeque<Shard> =
-        (0..SHARDS).map(|at| Shard { id: (first + at) % SHARDS, after: None, nudged: 0 }).collect();
-    while let Some(mut shard) = shards.pop_front() {
-        if out_of_time(ports, deadline_ms) {
-            tracing::warn!(shards = shards.len() + 1, "out of time: the next run goes on");
-            break;
-        }
-        if shard.page(ports, now_ms, deadline_ms, &breakers, &mut done).await? {
-            shards.push_back(shard);
-        }
+    let shards = (0..SHARDS).map(|at| Shard { id: (first + at) % SHARDS, reach: Reach::Due, after: None, nudged: 0 });
+    let shards = run.sweep(ports, shards.collect()).await?;
+    // Then what was put off behind a breaker that has closed: the next run might be minutes too early for it.
+    if !run.outages.put_off(now_ms).is_empty() {
+        let shards = shards.into_iter().map(|shard| Shard { reach: Reach::PutOff, after: None, ..shard });
+        run.sweep(ports, shards.collect()).await?;
     }
-    Ok(done)
+    Ok(run.done)
+}
+
+/// One run.
+struct Run {
+    /// When it began, before anything was read.
+    now_ms: u64,
+    deadline_ms: u64,
+    outages: Outages,
+    backlog: Backlog,
+    done: Recovered,
+}
+
+/// Which rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    /// That are due.
+    Due,
+    /// That are not, and were put off behind a breaker that has closed since.
+    PutOff,
 }
 
 /// How far a run has come in one shard.
 struct Shard {
     id: u16,
+    reach: Reach,
     /// The last row that was looked at.
     after: Option<DueRow>,
     /// Commands sent again.
     nudged: usize,
 }
 
-impl Shard {
-    /// Looks at the next page of its overdue rows, and sends what they owe. Answers whether there may be more to do.
-    async fn page(
-        &mut self,
-        ports: &impl Ports,
-        now_ms: u64,
-        deadline_ms: u64,
-        breakers: &Breakers,
-        done: &mut Recovered,
-    ) -> Result<bool, Failure> {
-        let page = ports.find_due(self.id, now_ms, PAGE, self.after.as_ref()).await?;
+impl Run {
+    /// Goes through these shards, a page of each in turn: one that is full of what is put off holds up none of the others.
+    /// Answers those that it came to the end of.
+    async fn sweep(&mut self, ports: &impl Ports, mut shards: VecDeque<Shard>) -> Result<Vec<Shard>, Failure> {
+        let mut ended = Vec::new();
+        while let Some(mut shard) = shards.pop_front() {
+            if self.is_out_of_time(ports) {
+                tracing::warn!(shards = shards.len() + 1, "out of time: the next run goes on");
+                break;
+            }
+            if self.page(ports, &mut shard).await? {
+                shards.push_back(shard);
+            } else {
+                ended.push(shard);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn is_out_of_time(&self, ports: &impl Ports) -> bool {
+        ports.now_ms().saturating_add(KEPT_MS) > self.deadline_ms
+    }
+
+    fn due(&self, reach: Reach) -> Range<u64> {
+        match reach {
+            Reach::Due => 0..self.now_ms,
+            Reach::PutOff => self.outages.put_off(self.now_ms),
+        }
+    }
+
+    /// Looks at the next page of a shard's rows, and sends what they owe. Answers whether there may be more to do.
+    async fn page(&mut self, ports: &impl Ports, shard: &mut Shard) -> Result<bool, Failure> {
+        let page = ports.find_due(shard.id, self.due(shard.reach), PAGE, shard.after.as_ref()).await?;
         let is_last = page.len() < PAGE as usize;
         let mut nudges = Vec::new();
         let mut rows = page.as_slice();
         while !rows.is_empty() {
-            let room = PER_SHARD.saturating_sub(self.nudged + nudges.len());
+            let room = PER_SHARD.saturating_sub(shard.nudged + nudges.len());
             if room == 0 {
                 break;
             }
-            if out_of_time(ports, deadline_ms) {
-                done.due += rows.len() as u64;
-                done.left += rows.len() as u64;
+            if self.is_out_of_time(ports) {
+                if shard.reach == Reach::Due {
+                    self.done.due += rows.len() as u64;
+                    self.done.left += rows.len() as u64;
+                }
                 break;
             }
             let (together, later) = rows.split_at(rows.len().min(AT_ONCE).min(room));
             rows = later;
-            done.due += together.len() as u64;
-            let looks = join_all(together.iter().map(|row| look(ports, row, now_ms, breakers))).await;
+            if shard.reach == Reach::Due {
+                self.done.due += together.len() as u64;
+            }
+            let looks = join_all(together.iter().map(|row| self.look(ports, row, shard.reach))).await;
             for (row, look) in together.iter().zip(looks) {
                 // One order's trouble is that order's: the others are recovered all the same.
                 match look {
                     Ok(Look::Nudge(order, message)) => nudges.push((*order, message)),
-                    Ok(Look::Parked) => done.parked += 1,
-                    Ok(Look::BehindBreaker) => done.behind_breaker += 1,
-                    Ok(Look::MovedOn) => done.left += 1,
+                    Ok(Look::Parked) => self.done.parked += 1,
+                    Ok(Look::BehindBreaker) => self.done.behind_breaker += 1,
+                    Ok(Look::BehindBacklog) => self.done.behind_backlog += 1,
+                    Ok(Look::MovedOn) => self.done.left += 1,
+                    Ok(Look::InItsOwnTime) => {}
                     Ok(Look::Hopeless(class, why)) => match set_aside(ports, row, class, &why).await {
-                        Ok(()) => done.set_aside += 1,
+                        Ok(()) => self.done.set_aside += 1,
                         Err(failure) => {
                             tracing::error!(order_id = row.key, %failure, "not set aside: the next run tries again");
-                            done.left += 1;
+                            self.done.left += 1;
                         }
                     },
                     Err(failure) => {
                         tracing::error!(order_id = row.key, %failure, "not recovered");
-                        done.left += 1;
+                        self.done.left += 1;
                     }
                 }
             }
         }
         let all_seen = rows.is_empty();
-        self.nudged += nudges.len();
-        self.after = page.last().cloned();
+        shard.nudged += nudges.len();
+        shard.after = page.last().cloned();
         let asked = nudges.len() as u64;
         let sent = send(ports, nudges).await;
-        done.sent += sent;
-        done.left += asked.saturating_sub(sent);
-        Ok(all_seen && !is_last && self.nudged < PER_SHARD)
+        self.done.sent += sent;
+        self.done.left += asked.saturating_sub(sent);
+        Ok(all_seen && !is_last && shard.nudged < PER_SHARD)
+    }
+
+    /// The index lags: only the row says whether it is still due.
+    async fn look(&self, ports: &impl Ports, row: &DueRow, reach: Reach) -> Result<Look, Failure> {
+        let order = match load(ports, row).await? {
+            Found::Order(order) => order,
+            // Of what is not due nothing has to be made sense of.
+            Found::Gone | Found::Hopeless(..) if reach == Reach::PutOff => return Ok(Look::InItsOwnTime),
+            Found::Gone => return Ok(Look::MovedOn),
+            Found::Hopeless(class, why) => return Ok(Look::Hopeless(class, why)),
+        };
+        let step = order.next_command().map(order::Command::step);
+        let dependency = step.and_then(Dependency::of);
+        match reach {
+            Reach::Due if order.due_at.is_none_or(|due_at| due_at > self.now_ms) => return Ok(Look::MovedOn),
+            Reach::Due => {}
+            Reach::PutOff => {
+                let is_back = |needed| self.outages.is_back_for(needed, &order, self.now_ms);
+                if order.due_at != Some(row.due_at_ms) || !dependency.is_some_and(is_back) {
+                    return Ok(Look::InItsOwnTime);
+                }
+            }
+        }
+        // Before anything else: what stands behind an outage is not the order's fault, and nothing sent there would move it.
+        let put_off = |needed| self.outages.put_off_until_ms(needed, order.nudges, self.now_ms);
+        if let Some(until_ms) = dependency.and_then(put_off) {
+            let still = ports.postpone(&order, until_ms, order.nudges).await?;
+            return Ok(if still { Look::BehindBreaker } else { Look::MovedOn });
+        }
+        // Nor is what stands in a long queue: a second message would make it longer.
+        let put_off = |step| self.backlog.put_off_until_ms(&order, step, self.now_ms);
+        if let Some(until_ms) = step.and_then(put_off) {
+            if reach == Reach::PutOff {
+                return Ok(Look::InItsOwnTime);
+            }
+            let still = ports.postpone(&order, until_ms, order.nudges).await?;
+            return Ok(if still { Look::BehindBacklog } else { Look::MovedOn });
+        }
+        if tried_to_park(&order) {
+            let why = format!("{MAX_NUDGES} nudges moved nothing");
+            let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
+            return Ok(if parked { Look::Parked } else { Look::MovedOn });
+        }
+        match owed(ports, &order, None).pop() {
+            Some(message) => Ok(Look::Nudge(order, message)),
+            None => Ok(Look::Hopeless(CaseClass::Bug, "due, and nothing is owed".to_owned())),
+        }
     }
 }
 
-fn out_of_time(ports: &impl Ports, deadline_ms: u64) -> bool {
-    ports.now_ms().saturating_add(KEPT_MS) > deadline_ms
-}
-
-/// What a due row turned out to be.
+/// What a row turned out to be.
 enum Look {
     Nudge(Box<Order>, Outgoing),
     Parked,
     /// Put off.
     BehindBreaker,
+    /// Put off.
+    BehindBacklog,
     MovedOn,
+    /// It is not due, and nobody put it off behind a breaker that has closed.
+    InItsOwnTime,
     /// Looking again a minute later would find the same.
     Hopeless(CaseClass, String),
 }
 
-/// Whose breaker is not closed, as this run found it, and since when, UTC milliseconds.
-#[derive(Debug, Default)]
-struct Breakers(BTreeMap<Dependency, u64>);
-
-impl Breakers {
-    /// One that cannot be read is taken for closed: a command that is sent in vain does no harm.
-    async fn read(ports: &impl Ports) -> Self {
-        let mut away = BTreeMap::new();
-        for dependency in [Dependency::Payment, Dependency::Carrier] {
-            match ports.read_breaker(dependency).await {
-                Ok(row) if row.state == State::Closed => {}
-                Ok(row) => {
-                    // A program of before did not write down since when.
-                    let since_ms = if row.down_since_ms == 0 { row.opened_at_ms } else { row.down_since_ms };
-                    away.insert(dependency, since_ms);
-                }
-                Err(error) => tracing::warn!(%dependency, %error, "breaker unreadable: taken for closed"),
-            }
-        }
-        Self(away)
-    }
-
-    /// Until when to put off what this provider is needed for; `None` while it is there. As long again as it has been away:
-    /// however many wait, and however long, each costs a write only now and then, and the last of them comes at most
-    /// [`BEHIND_BREAKER_MS`] after it is back.
-    fn put_off_until_ms(&self, dependency: Dependency, now_ms: u64) -> Option<u64> {
-        let since_ms = self.0.get(&dependency)?;
-        Some(now_ms.saturating_add(now_ms.saturating_sub(*since_ms).clamp(FIRST_MS, BEHIND_BREAKER_MS)))
-    }
+/// What stands behind a row of the index.
+enum Found {
+    Order(Box<Order>),
+    Gone,
+    /// No order that this program can read.
+    Hopeless(CaseClass, String),
 }
 
-/// The index lags: only the row says whether it is still due.
-async fn look(ports: &impl Ports, row: &DueRow, now_ms: u64, breakers: &Breakers) -> Result<Look, Failure> {
+async fn load(ports: &impl LoadOrder, row: &DueRow) -> Result<Found, Failure> {
     let Ok(id) = row.key.parse::<OrderId>() else {
-        return Ok(Look::Hopeless(CaseClass::Bug, "the row's key is no order id".to_owned()));
+        return Ok(Found::Hopeless(CaseClass::Bug, "the row's key is no order id".to_owned()));
     };
-    let order = match ports.load_order(id).await {
-        Ok(Some(order)) => order,
-        Ok(None) => return Ok(Look::MovedOn),
+    match ports.load_order(id).await {
+        Ok(Some(order)) => Ok(Found::Order(Box::new(order))),
+        Ok(None) => Ok(Found::Gone),
         // Written by a newer program, most likely.
-        Err(StoreError::Unreadable(why)) => return Ok(Look::Hopeless(CaseClass::Skew, why)),
-        Err(error) => return Err(error.into()),
-    };
-    if order.due_at.is_none_or(|due_at| due_at > now_ms) {
-        return Ok(Look::MovedOn);
-    }
-    // Before anything else: what stands behind an outage is not the order's fault, and nothing sent there would move it.
-    let dependency = order.next_command().and_then(|command| Dependency::of(command.step()));
-    if let Some(until_ms) = dependency.and_then(|needed| breakers.put_off_until_ms(needed, ports.now_ms())) {
-        let still = ports.postpone(&order, until_ms, order.nudges).await?;
-        return Ok(if still { Look::BehindBreaker } else { Look::MovedOn });
-    }
-    if tried_to_park(&order) {
-        let why = format!("{MAX_NUDGES} nudges moved nothing");
-        let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
-        return Ok(if parked { Look::Parked } else { Look::MovedOn });
-    }
-    match owed(ports, &order, None).pop() {
-        Some(message) => Ok(Look::Nudge(Box::new(order), message)),
-        None => Ok(Look::Hopeless(CaseClass::Bug, "due, and nothing is owed".to_owned())),
+        Err(StoreError::Unreadable(why)) => Ok(Found::Hopeless(CaseClass::Skew, why)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -308,18 +373,34 @@ pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use order::{Currency, Fingerprint, Lane, Line, NewOrder};
+
     use super::*;
 
-    #[test]
-    fn what_waits_for_a_provider_is_put_off_for_as_long_again_as_that_has_been_away() {
-        let breakers = Breakers([(Dependency::Payment, 1_000_000)].into());
-        for (away_s, for_s) in [(0, 60), (59, 60), (60, 60), (150, 150), (299, 299), (301, 300), (86_400, 300)] {
-            let now_ms = 1_000_000 + away_s * 1_000;
-            let until_ms = breakers.put_off_until_ms(Dependency::Payment, now_ms);
-            assert_eq!(until_ms, Some(now_ms + for_s * 1_000), "{away_s} s");
-        }
-        assert_eq!(breakers.put_off_until_ms(Dependency::Payment, 0), Some(60_000), "a clock that is behind");
-        assert_eq!(breakers.put_off_until_ms(Dependency::Carrier, 2_000_000), None);
+    /// A new order of the standard lane.
+    pub(crate) fn order(at_ms: u64) -> Order {
+        let new = NewOrder {
+            order_id: "0b8e6c1e-5d7f-8a2b-9c3d-000000000001".parse().unwrap(),
+            tenant: "acme".parse().unwrap(),
+            customer: "ada".parse().unwrap(),
+            lane: Lane::Standard,
+            fingerprint: Fingerprint::of(b"request"),
+            lines: vec![Line { sku: "TEE".parse().unwrap(), quantity: 1, price: None }],
+            currency: Currency::USD,
+            expected_total: None,
+            ship_to: order::Address {
+                name: "Ada".to_owned(),
+                line1: "1 Road".to_owned(),
+                line2: None,
+                city: "London".to_owned(),
+                postal_code: "1".to_owned(),
+                country: "GB".to_owned(),
+            },
+            email: "ada@example.com".parse().unwrap(),
+            payment_method: "pm_card_visa".parse().unwrap(),
+            traceparent: None,
+        };
+        Order::accept(new, at_ms)
     }
 
     #[test]

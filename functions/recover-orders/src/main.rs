@@ -37,6 +37,7 @@ async fn run(aws: &Aws, invocation: &Invocation) -> Result<Value, Error> {
         .metric("nudged", "Count", done.sent)
         .metric("parked", "Count", done.parked)
         .metric("behind_breaker", "Count", done.behind_breaker)
+        .metric("behind_backlog", "Count", done.behind_backlog)
         .metric("set_aside", "Count", done.set_aside)
         .metric("duration_ms", "Milliseconds", now_ms.saturating_sub(started_ms))
         .property("request_id", invocation.request_id.as_str())

@@ -3,8 +3,9 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`proxy`], [`dice`] | faults between the functions and AWS, by a seed; `wire`, `call`, `shapes` are its parts |
+//! | [`hold`] | calls that are kept from AWS for a while: for tests of races |
 //! | `providers` | faults of the payment provider and the carrier |
-//! | `victims` | kills of functions |
+//! | [`victims`] | kills of functions |
 //! | `copies`, `dead` | messages delivered twice, late, out of order, and replayed from dead-letter queues |
 //! | `storm` | when what happens |
 //! | `bound` | how long it may take to come to rest afterwards |
@@ -15,13 +16,14 @@ mod call;
 mod copies;
 mod dead;
 pub mod dice;
+pub mod hold;
 pub mod journal;
 mod providers;
 pub mod proxy;
 pub mod report;
 mod shapes;
 mod storm;
-mod victims;
+pub mod victims;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -164,6 +164,7 @@ mod tests {
         let order = orders(1)[0];
         let rule = |fired| InForce {
             fired,
+            last_port: None,
             provider: None,
             operation: Operation::Capture,
             fault: FaultKind::Reset,

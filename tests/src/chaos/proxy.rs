@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
+use order::OrderId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::call::Call;
 use super::dice::{AwsFault, Dice, Odds, Throw};
+use super::hold::{Hold, Holds};
 use super::journal::Journal;
 use super::wire::{Framing, Head, Line, content};
 use super::{shapes, victims};
@@ -52,6 +54,7 @@ struct Shared {
     journal: Journal,
     owner: Owner,
     sent: mpsc::UnboundedSender<Sent>,
+    holds: Holds,
 }
 
 /// A running proxy. Dropped, it stops and every connection through it ends.
@@ -85,7 +88,8 @@ impl Proxy {
         let addr = listener.local_addr()?;
         let (sent, taken) = mpsc::unbounded_channel();
         let (on, dice) = (AtomicBool::new(false), Mutex::new(Dice::new(seed, odds)));
-        let shared = Arc::new(Shared { upstream, port: addr.port(), on, dice, journal, owner, sent });
+        let holds = Holds::default();
+        let shared = Arc::new(Shared { upstream, port: addr.port(), on, dice, journal, owner, sent, holds });
         let serving = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok((Self { addr, shared, serving }, taken))
     }
@@ -93,6 +97,12 @@ impl Proxy {
     /// Turns the faults on or off.
     pub fn set(&self, on: bool) {
         self.shared.on.store(on, Ordering::Release);
+    }
+
+    /// Keeps the next call of this operation that names the order, and this too (a table, say), from AWS until it is let go.
+    /// Whether faults are on or not.
+    pub fn hold(&self, operation: &str, order: OrderId, naming: &str) -> Hold {
+        self.shared.holds.put(operation, order, naming)
     }
 }
 
@@ -168,6 +178,9 @@ async fn exchange(
     let mut body = Vec::new();
     client.copy_body(framing, &mut body).await?;
     let call = Call::of(head, &body);
+    if let Some(call) = &call {
+        shared.holds.pass(call, &body).await;
+    }
     let throw = match &call {
         Some(call) if shared.on.load(Ordering::Acquire) => {
             let throw = shared.dice.lock().unwrap_or_else(PoisonError::into_inner).throw(call);

@@ -116,6 +116,23 @@ async fn what_nothing_happens_to_passes_byte_for_byte_on_one_connection() {
 }
 
 #[tokio::test]
+async fn a_call_is_kept_until_it_is_let_go_and_only_the_one_that_was_meant() {
+    let it = setup(Odds::usual(0.0), OK).await;
+    let order = ORDER.parse().unwrap();
+    let mut hold = it.proxy.hold("PutItem", order, r#""order_id""#);
+    let mut never = it.proxy.hold("PutItem", order, "another table");
+    let addr = it.proxy.addr;
+    let asking = tokio::spawn(async move { answers(addr, &[put(), put()]).await.len() });
+    hold.reached().await.unwrap();
+    assert!(it.upstream.seen().is_empty());
+    hold.let_go().unwrap();
+    assert_eq!(asking.await.unwrap(), 2, "the second one is not kept");
+    assert_eq!(it.upstream.seen().len(), 2);
+    assert!(tokio::time::timeout(Duration::from_millis(20), never.reached()).await.is_err());
+    never.let_go().unwrap();
+}
+
+#[tokio::test]
 async fn a_refusal_reaches_nobody_and_the_connection_goes_on() {
     for (fault, status) in [(AwsFault::Throttle, 400), (AwsFault::Error5xx, 500)] {
         let it = setup(Odds::always(fault), OK).await;

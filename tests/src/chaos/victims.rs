@@ -9,14 +9,15 @@ use crate::run::descendants;
 
 /// A function's process.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Victim {
-    pub(super) pid: u32,
+pub struct Victim {
+    /// Its process id.
+    pub pid: u32,
     /// `process-payment`.
-    pub(super) function: String,
+    pub function: String,
 }
 
 /// Every function process that ministack runs.
-pub(super) fn all(ministack: u32, stack: &str) -> Vec<Victim> {
+pub fn all(ministack: u32, stack: &str) -> Vec<Victim> {
     below(ministack).into_iter().filter_map(|pid| victim(pid, stack)).collect()
 }
 
@@ -37,7 +38,7 @@ fn victim(pid: u32, stack: &str) -> Option<Victim> {
 }
 
 /// The function that holds the connection from this loopback port to that one.
-pub(super) fn holder(ministack: u32, stack: &str, from: u16, to: u16) -> Option<Victim> {
+pub fn holder(ministack: u32, stack: &str, from: u16, to: u16) -> Option<Victim> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let inode = inode(&table, from, to)?;
     let socket = format!("socket:[{inode}]");
@@ -60,7 +61,7 @@ fn inode(table: &str, from: u16, to: u16) -> Option<&str> {
 }
 
 /// SIGKILL. Answers whether there was a process to kill.
-pub(super) fn kill(victim: &Victim) -> bool {
+pub fn kill(victim: &Victim) -> bool {
     let pid = i32::try_from(victim.pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
 }

@@ -1,4 +1,5 @@
-//! Cancel at every state: before the state's step has sent anything, and while its call is under way.
+//! Cancel at every state: before the state's step has sent anything, and while its call is under way. While the steps write that
+//! call nobody: `tests/outages/races.rs`.
 
 use order::{Lane, OrderId, ReasonCode, State};
 use tests::ledger::{Effect, FaultKind, Operation, fault_of};

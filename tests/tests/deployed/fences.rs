@@ -32,7 +32,7 @@ pub fn adapters(shop: &Shop) -> anyhow::Result<Aws> {
 }
 
 /// The breaker of a provider that nobody calls.
-struct Closed;
+pub struct Closed;
 
 impl ports::Gate for Closed {
     async fn gate(&self) -> Result<(), Failure> {

@@ -21,4 +21,5 @@ mod repeats;
 mod samples;
 mod shop;
 mod story;
+mod two_minutes;
 mod versions;

@@ -1,10 +1,15 @@
 //! Outages on a deployed stack of their own, as a breaker is everybody's: what a provider that is gone does to orders, what an
-//! operator does to a breaker, and a mapping that somebody turned off. The measured one is `make outage`.
+//! operator does to a breaker, and a mapping that somebody turned off. The measured one is `make outage`. Between its functions and
+//! the local AWS stands a proxy, for what races a write.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod races;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,6 +17,9 @@ use order::{Lane, OrderId, State};
 use orderflow::stack::{self, Options, StackInfo, binaries, project_root};
 use serde_json::{Value, json};
 use tests::api::Who;
+use tests::chaos::dice::Odds;
+use tests::chaos::journal::Journal;
+use tests::chaos::proxy::{Owner, Proxy};
 use tests::clock::now_ms;
 use tests::deployed::Deployed;
 use tests::guard::{self, Guard, Owned};
@@ -22,30 +30,69 @@ use tests::wait::eventually;
 /// Within which a breaker and its mappings follow each other on a busy machine.
 const SOON: Duration = Duration::from_secs(40);
 
-static STACK: OnceLock<(StackInfo, Guard, Owned)> = OnceLock::new();
+struct Up {
+    info: StackInfo,
+    proxy: Proxy,
+    _guard: Guard,
+    _owned: Owned,
+}
 
-fn deployed() -> anyhow::Result<Deployed> {
-    let bring_up = || -> anyhow::Result<(StackInfo, Guard, Owned)> {
-        let runtime = tokio::runtime::Runtime::new()?;
+static STACK: OnceLock<Up> = OnceLock::new();
+
+/// A proxy that lets everything pass, in a runtime of its own: the tests' runtimes end with them.
+fn start_proxy(upstream: SocketAddr) -> anyhow::Result<Proxy> {
+    let (tell, told) = mpsc::channel();
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let root = project_root()?;
-            let (dir, owned) = guard::own_one_of(&root.join("target/outage-tests"))?;
-            let mut options = Options::new(root).in_dir(dir);
-            options.parameters.extend(without_deadlines(&Lane::ALL));
-            options.progress = Arc::new(|line| eprintln!("{line}"));
-            let stack = stack::up(&options).await?;
-            let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;
-            Ok((stack.detach(), guard, owned))
+            let owner = Owner { pid: Arc::new(AtomicU32::new(0)), stack: String::new() };
+            let (proxy, _) = Proxy::start(upstream, 1, Odds::usual(0.0), Journal::default(), owner).await?;
+            tell.send(proxy).context("nobody wants the proxy")?;
+            std::future::pending::<anyhow::Result<()>>().await
         })
     };
-    let up = STACK.get_or_init(|| std::thread::spawn(bring_up).join().expect("a panic").expect("a stack"));
-    Deployed::new(up.0.clone())
+    std::thread::spawn(move || serve().inspect_err(|error| eprintln!("no proxy: {error:#}")));
+    told.recv().context("the proxy did not start")
+}
+
+fn bring_up() -> anyhow::Result<Up> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let root = project_root()?;
+        let (dir, owned) = guard::own_one_of(&root.join("target/outage-tests"))?;
+        let port = stack::free_port()?;
+        let proxy = start_proxy(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let mut options = Options::new(root).in_dir(dir);
+        options.port = Some(port);
+        options.function_endpoint = Some(format!("http://{}", proxy.addr));
+        options.parameters.extend(without_deadlines(&Lane::ALL));
+        options.progress = Arc::new(|line| eprintln!("{line}"));
+        let stack = stack::up(&options).await?;
+        let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;
+        Ok(Up { info: stack.detach(), proxy, _guard: guard, _owned: owned })
+    })
+}
+
+fn up() -> &'static Up {
+    STACK.get_or_init(|| std::thread::spawn(bring_up).join().expect("a panic").expect("a stack"))
+}
+
+fn deployed() -> anyhow::Result<Deployed> {
+    Deployed::new(up().info.clone())
+}
+
+fn proxy() -> &'static Proxy {
+    &up().proxy
 }
 
 async fn place(d: &Deployed, who: &Who, key: &str) -> anyhow::Result<OrderId> {
+    place_of(d, who, key, "out-1").await
+}
+
+async fn place_of(d: &Deployed, who: &Who, key: &str, sku: &str) -> anyhow::Result<OrderId> {
     let body = json!({
         "lane": "express",
-        "lines": [{ "sku": "out-1", "quantity": 1 }],
+        "lines": [{ "sku": sku, "quantity": 1 }],
         "ship_to": {
             "name": "Ann", "line1": "1 Long Road", "city": "Springfield", "postal_code": "12345", "country": "US",
         },

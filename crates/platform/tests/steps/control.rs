@@ -219,26 +219,43 @@ async fn an_outage_turns_its_own_mappings_off_is_probed_every_ten_seconds_and_co
 
 #[tokio::test(start_paused = true)]
 async fn a_mapping_that_somebody_turned_off_is_on_again_in_under_two_minutes_and_told() {
-    for id in ["p", "v", "e"] {
-        let stage = Stage::new();
+    // So long after it was turned off comes the schedule's next run.
+    for (id, after_s) in [("p", 0), ("v", 1), ("e", 30), ("p", 44), ("v", 45), ("e", 59)] {
+        let mut stage = Stage::new();
+        // The longest that Lambda takes for a change.
+        stage.lambda.takes_ms = 55_000;
         let off_ms = stage.platform.now_ms();
         stage.turn_off(id);
-        let mut told = 0;
-        while !stage.live(id).0 {
-            told += stage.run(Asked::Watch).await.turned_on;
-            let next_ms = (60_000 - stage.platform.now_ms() % 60_000).min(60_000);
-            if !stage.live(id).0 {
-                assert!(stage.platform.now_ms() - off_ms < LEFT_ALONE_AND_A_RUN_MS);
-                tokio::time::advance(Duration::from_millis(next_ms)).await;
-            }
-        }
-        assert_eq!(told, 1, "{id}");
-        assert!(stage.platform.now_ms() - off_ms < 120_000, "{id}");
-        assert!(stage.platform.now_ms() - off_ms >= 45_000, "{id}: whoever did it has a moment");
+        tokio::time::advance(Duration::from_secs(after_s)).await;
+        let report = stage.run(Asked::Watch).await;
+        let on_ms = stage.lambda.of.lock().unwrap()[id].0.changed_at_ms - off_ms;
+        assert_eq!((stage.live(id).0, report.turned_on, report.changed), (true, 1, 1), "{id} after {after_s} s");
+        assert!(on_ms >= 45_000, "{id} after {after_s} s: whoever did it has a moment, not {on_ms} ms");
+        assert!(on_ms <= after_s.max(45) * 1_000 + 2_000, "{id} after {after_s} s: the change began at {on_ms} ms");
+        assert!(on_ms + stage.lambda.takes_ms < 120_000, "{id} after {after_s} s");
     }
 }
 
-const LEFT_ALONE_AND_A_RUN_MS: u64 = 105_000;
+#[tokio::test(start_paused = true)]
+async fn a_mapping_that_is_given_back_in_time_is_left_as_it_is() {
+    let stage = Stage::new();
+    stage.turn_off("v");
+    let (report, ()) = tokio::join!(stage.run(Asked::Watch), async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        stage.lambda.of.lock().unwrap().get_mut("v").unwrap().0.enabled = true;
+    });
+    assert_eq!(report, Report::default());
+    assert_eq!(*stage.lambda.asked.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_the_stream_does_not_wait_for_a_mapping_that_is_left_alone() {
+    let stage = Stage::new();
+    stage.turn_off("v");
+    let before_ms = stage.platform.now_ms();
+    assert_eq!(stage.run(Asked::Changed { start: false }).await, Report::default());
+    assert_eq!(stage.platform.now_ms(), before_ms, "a shard waits behind it");
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_is_forced_open_stops_its_step_and_is_not_probed() {

@@ -124,6 +124,7 @@ async fn a_fault_hits_only_what_it_names() {
     let listed = world.call.get("/_sandbox/faults").await.expect(200);
     assert_eq!(listed.body["faults"].as_array().unwrap().len(), 2);
     assert_eq!(listed.body["faults"][0]["fired"], 1);
+    assert!(listed.body["faults"][0]["last_port"].as_u64().is_some_and(|port| port > 0), "{}", listed.body);
     let url = format!("{}/_sandbox/faults", world.call.base);
     assert_eq!(world.call.client.delete(url).send().await.unwrap().status(), 204);
     world.call.pay(CREATE, &created_with("pm_card_visa")).await.expect(200);

@@ -11,4 +11,5 @@ mod reading;
 mod refunding;
 mod samples;
 mod support;
+mod tables;
 mod tokens;

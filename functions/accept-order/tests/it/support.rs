@@ -18,8 +18,8 @@ use order::{
     Shipment, TenantId, transition,
 };
 use ports::{
-    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, Deadlines, Dependency, Ids, LaneRows,
-    ListOrders, LoadOrder, OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
+    AcceptOrder, Accepted, Clock, CommandVersion, Commit, CommitOrder, CountRequests, Deadlines, Dependency, Ids,
+    LaneRows, ListOrders, LoadOrder, OrderPage, Queue, Random, ReadLanes, SendCommands, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -63,6 +63,8 @@ pub struct World {
     /// What was told of the lanes.
     pub lanes: Mutex<LaneRows>,
     pub lane_reads: AtomicU32,
+    /// Requests by tenant and window.
+    requests: Mutex<BTreeMap<(TenantId, u64), u64>>,
     /// Everything that touched a table or a queue.
     pub touches: AtomicU32,
 }
@@ -82,6 +84,7 @@ impl World {
             loads: AtomicU32::new(0),
             lanes: Mutex::default(),
             lane_reads: AtomicU32::new(0),
+            requests: Mutex::default(),
             touches: AtomicU32::new(0),
         }
     }
@@ -215,6 +218,15 @@ impl ReadLanes for World {
     }
 }
 
+impl CountRequests for World {
+    async fn count_requests(&self, tenant: &TenantId, window_ms: u64, requests: u64) -> Result<u64, StoreError> {
+        let mut counts = self.requests.lock().unwrap();
+        let count = counts.entry((tenant.clone(), window_ms)).or_default();
+        *count += requests;
+        Ok(*count)
+    }
+}
+
 impl Random for World {
     fn below(&self, bound: u64) -> u64 {
         bound.saturating_sub(1)
@@ -308,7 +320,7 @@ struct IssuerState {
 }
 
 impl IssuerKeys {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let answer = Mutex::new(Ok(set(&[&SIGNER.jwk])));
         Self(Arc::new(IssuerState { answer, fetches: AtomicU32::new(0) }))
     }
@@ -368,10 +380,7 @@ impl Scene {
 
     pub async fn ask_until(&self, ask: Ask, deadline_ms: u64) -> Reply {
         let invocation = Invocation { request_id: "invocation-1".to_owned(), deadline_ms, cold_start: false };
-        let response = handle(&self.world, &self.api, &invocation, ask.0).await;
-        let (parts, body) = response.into_parts();
-        let json = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() };
-        Reply { status: parts.status, headers: parts.headers, text: body, json }
+        handle(&self.world, &self.api, &invocation, ask.0).await.into()
     }
 
     /// Places the usual order and answers its row.
@@ -444,6 +453,14 @@ pub struct Reply {
     pub headers: http::HeaderMap,
     pub text: String,
     pub json: Value,
+}
+
+impl From<accept_order::Response> for Reply {
+    fn from(response: accept_order::Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let json = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() };
+        Self { status: parts.status, headers: parts.headers, text: body, json }
+    }
 }
 
 impl Reply {

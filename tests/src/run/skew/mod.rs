@@ -6,6 +6,7 @@
 
 mod fleet;
 mod mixed;
+mod payments;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,16 +20,16 @@ use order::{Lane, Sku};
 use orderflow::stack::{self, FUNCTIONS, Launcher, Options, Program, Stack, load_catalogue};
 
 use super::drive::{self, Journal, Manner};
-use super::{Mix, Plan, wait_for_the_last_lines};
+use super::{Mix, Plan, wait_for_the_last_lines, without_deadlines};
 use crate::check::{self, Evidence};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
 use crate::guard;
-use crate::mappings::Held;
 use crate::wait::eventually;
 
 use fleet::Fleet;
 use mixed::finished_while_mixed;
+use payments::Payments;
 use report::{Phase, Report, Wants};
 
 /// Nothing may have moved for so long: over the longest wait of an order that only recovery moves.
@@ -75,6 +76,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
     options.launcher = if settings.patched { Launcher::Patched } else { Launcher::Plain };
     options.compile = false;
+    options.parameters.extend(without_deadlines(&Lane::ALL));
     options.progress = Arc::new(|line| println!("{line}"));
     let Some(_owned) = guard::own(&options.dir)? else {
         bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
@@ -115,6 +117,7 @@ struct Run<'a> {
     catalogue: &'a [stack::Product],
     deployed: Arc<Deployed>,
     fleet: Fleet,
+    payments: Payments,
     phases: Vec<Phase>,
     journal: Journal,
 }
@@ -129,7 +132,9 @@ async fn exercise(
     let fleet = Fleet::of(&stack.info, old, new).await?;
     let deployed = Arc::new(Deployed::new(stack.info.clone())?);
     let since_ms = now_ms();
-    let mut run = Run { settings, catalogue, deployed, fleet, phases: Vec::new(), journal: Journal::default() };
+    let payments = Payments::of(&stack.info)?;
+    let (phases, journal) = (Vec::new(), Journal::default());
+    let mut run = Run { settings, catalogue, deployed, fleet, payments, phases, journal };
 
     // Consumers first: those that only read, then the API and recovery, which only write.
     let consumers_first: Vec<&str> = order_of(false);
@@ -152,19 +157,19 @@ async fn exercise(
     })
     .await?;
     run.phase("version 2 is switched on", version_2, async |run: &Run<'_>| {
-        let held = run.hold_payments().await?;
+        run.payments.hold(&run.deployed.mappings).await?;
         run.fleet.send_in(2, Duration::ZERO).await?;
         let seen = run.seen_in_version(2).await?;
-        release(held).await?;
+        run.payments.release(&run.deployed.mappings).await?;
         Ok(seen)
     })
     .await?;
     run.phase("the documented rollback: off, drained, back", version_2, async |run: &Run<'_>| {
         // So that there is something to drain when it is switched off.
-        let held = run.hold_payments().await?;
+        run.payments.hold(&run.deployed.mappings).await?;
         let seen = run.seen_in_version(2).await?;
         run.fleet.send_in(1, Duration::ZERO).await?;
-        release(held).await?;
+        run.payments.release(&run.deployed.mappings).await?;
         run.drained().await?;
         run.fleet.deploy_all(&consumers_first, Program::Shipped, BETWEEN).await?;
         Ok(seen)
@@ -178,11 +183,11 @@ async fn exercise(
     .await?;
     let left_alone = Wants { version_2: true, deferrals: true, ..Wants::default() };
     run.phase("a rollback with version 2 in the queues, and forward", left_alone, async |run: &Run<'_>| {
-        let held = run.hold_payments().await?;
+        run.payments.hold(&run.deployed.mappings).await?;
         let seen = run.seen_in_version(2).await?;
         run.fleet.send_in(1, Duration::ZERO).await?;
         run.fleet.deploy_all(&consumers_first, Program::Shipped, Duration::ZERO).await?;
-        release(held).await?;
+        run.payments.release(&run.deployed.mappings).await?;
         tokio::time::sleep(LEFT_ALONE).await;
         run.fleet.deploy_all(&consumers_first, Program::Next, Duration::ZERO).await?;
         Ok(seen)
@@ -204,18 +209,6 @@ fn order_of(producers_first: bool) -> Vec<&'static str> {
         all.extend(producers);
     }
     all
-}
-
-/// The queues of payment commands.
-fn payments() -> impl Iterator<Item = String> {
-    Lane::ALL.into_iter().map(|lane| format!("payment-{lane}"))
-}
-
-async fn release(held: Vec<Held>) -> anyhow::Result<()> {
-    for mapping in held {
-        mapping.release().await?;
-    }
-    Ok(())
 }
 
 impl Run<'_> {
@@ -260,21 +253,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Holds the payments back, so that their commands stay in the queues until they are released.
-    async fn hold_payments(&self) -> anyhow::Result<Vec<Held>> {
-        let mut held = Vec::new();
-        for queue in payments() {
-            held.push(self.deployed.mappings.hold(&queue).await?);
-        }
-        Ok(held)
-    }
-
     /// Waits until commands of this version wait in the payments' queues; answers SQS's ids of those that were seen.
     async fn seen_in_version(&self, version: u32) -> anyhow::Result<BTreeSet<String>> {
         let of_it = format!(".v{version}\"");
         eventually("commands of the new version wait", Duration::from_secs(60), || async {
             let mut seen = BTreeSet::new();
-            for queue in payments() {
+            for queue in payments::queues() {
                 let there = self.deployed.queues.receive(&self.deployed.queues.url(&queue), 0).await?;
                 let of_it = there.iter().filter(|message| message.body().unwrap_or_default().contains(&of_it));
                 seen.extend(of_it.filter_map(|message| message.message_id().map(str::to_owned)));

@@ -68,7 +68,7 @@ fn judge_cases(open: &[StoredCase], now_ms: u64) -> Vec<Finding> {
 pub(super) async fn overdue(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
     let now_ms = ward.aws.now_ms();
     let before_ms = now_ms.saturating_sub(LATE_MS);
-    let shards = (0..SHARDS).map(|shard| ward.aws.find_due(shard, before_ms, MOST_OF_SHARD, None));
+    let shards = (0..SHARDS).map(|shard| ward.aws.find_due(shard, 0..before_ms, MOST_OF_SHARD, None));
     Ok(vec![judge_overdue(&try_join_all(shards).await?, now_ms)])
 }
 
