@@ -1,14 +1,16 @@
 //! What the toolkit needs of the world, each a trait: [`Clock`], [`Random`], [`Ids`], [`Queue`], tables ([`store`]) and
-//! [`Objects`]. Adapters: `aws` (the SDK) and `memory`.
+//! [`Objects`]. Adapters: `aws` (the SDK) and `memory`; [`Ports`] makes one value of several.
 
 use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
+mod all;
 mod objects;
 pub mod store;
 mod tries;
 
+pub use all::Ports;
 pub use objects::Objects;
 pub use store::Store;
 pub(crate) use tries::Tries;
@@ -56,7 +58,7 @@ pub struct Outgoing {
 pub struct Entry {
     /// The receipt handle of this receive.
     pub receipt_handle: String,
-    /// Seconds from now, at most 43,200.
+    /// Seconds from now. SQS refuses what ends over 43,200 s after the receive.
     pub visible_in_s: u32,
 }
 
