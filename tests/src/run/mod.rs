@@ -1,5 +1,6 @@
 //! The run behind `make run`: a fresh stack, generated orders, live progress, a table, the invariants, a report.
 
+mod bounds;
 mod cpu;
 pub(crate) mod drive;
 mod figures;
@@ -10,21 +11,18 @@ mod plan;
 mod progress;
 pub(crate) mod report;
 pub mod skew;
+mod stage;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use order::{Lane, Sku};
-use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
+use order::Lane;
+use orderflow::stack::{self, Stack};
 
 use crate::check::{self, Evidence};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
-use crate::guard;
 use crate::wait::eventually;
 
 pub use cpu::Cpu;
@@ -33,6 +31,8 @@ pub use figures::Figures;
 pub use kind::Kind;
 pub use plan::{Plan, PlannedOrder};
 pub use report::Report;
+pub(crate) use stage::seeded;
+pub use stage::{Place, Stage};
 
 /// Which orders.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -74,21 +74,12 @@ pub struct Settings {
     /// Only orders of this lane
     #[arg(long, env = "LANE")]
     pub lane: Option<Lane>,
-    /// 1: ministack with the patches of tools/ministack/launch.py; 0: as it comes
-    #[arg(long, env = "PATCHED", default_value = "1", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
-    pub patched: bool,
     /// The same as PATCHED=0
     #[arg(long)]
     pub plain: bool,
-    /// Deploy what is compiled already
-    #[arg(long)]
-    pub no_build: bool,
-    /// State folder of the stack [default: target/run/stack]
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Where the report goes [default: target/run/report.json]
-    #[arg(long)]
-    pub report: Option<PathBuf>,
+    /// Where
+    #[command(flatten)]
+    pub place: Place,
     /// Give up when nothing has moved for so many seconds
     #[arg(long, env = "STUCK_AFTER", default_value_t = 150)]
     pub stuck_after_s: u64,
@@ -117,28 +108,14 @@ pub fn without_deadlines(lanes: &[Lane]) -> impl Iterator<Item = (String, String
 /// # Errors
 /// When it cannot be run to its end.
 pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
-    let root = stack::project_root()?;
-    let folder = root.join("target/run");
-    let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
-    options.launcher = if settings.patched && !settings.plain { Launcher::Patched } else { Launcher::Plain };
-    options.compile = !settings.no_build;
-    options.progress = Arc::new(|line| println!("{line}"));
-    options.parameters.extend(without_deadlines(&Lane::ALL));
-    let Some(_owned) = guard::own(&options.dir)? else {
-        bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
-    };
-    let catalogue = load_catalogue(&root)?;
-    let plan = Plan::generate(settings.seed, settings.count(), settings.mix, settings.lane, &catalogue)?;
-    let stack = stack::up(&options).await?;
-    let guard = guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
-    let report = exercise(settings, &stack, plan, &catalogue).await?;
-    stack.down()?;
-    drop(guard);
-
+    let mut place = settings.place.clone();
+    place.patched &= !settings.plain;
+    let stage = Stage::raise("run", &place, without_deadlines(&Lane::ALL)).await?;
+    let catalogue = &stage.catalogue;
+    let plan = Plan::generate(settings.seed, settings.count(), settings.mix, settings.lane, catalogue)?;
+    let report = exercise(settings, &stage.stack, plan, catalogue).await?;
     report.print();
-    let path = settings.report.clone().unwrap_or_else(|| folder.join("report.json"));
-    report.write(&path)?;
-    println!("\nreport: {}", path.display());
+    stage.end(&report)?;
     Ok(report.holds())
 }
 
@@ -157,17 +134,13 @@ async fn exercise(
     let journal = drive::drive(Arc::clone(&deployed), plan, drive::Manner::calm(rate, stuck_after)).await?;
     let cpu = cpu().zip(cpu_before).map(|(after, before)| after.since(before));
 
-    let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
-    for product in catalogue {
-        seeded.insert(product.sku.parse().with_context(|| format!("sku {}", product.sku))?, product.available);
-    }
     eventually("no provider call is under way", Duration::from_secs(70), || async {
         Ok(deployed.ledger.is_final().await?.then_some(()))
     })
     .await?;
     wait_for_the_last_lines(&deployed, since_ms).await?;
     let placed = journal.placed.clone();
-    let evidence = Evidence::collect(&deployed, placed, journal.refunds.clone(), seeded, since_ms).await?;
+    let evidence = Evidence::collect(&deployed, placed, journal.refunds.clone(), seeded(catalogue)?, since_ms).await?;
     let verdicts = check::all(&evidence);
     Ok(Report::new(settings, &stack.info, &journal, &evidence, verdicts, cpu))
 }

@@ -1,24 +1,23 @@
 //! The run behind `make outage`: the payment provider fails for a minute under steady orders. How many orders the stack can
 //! take is measured first, on the same machine in the same minutes, as the time to drain the backlog is judged by it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use order::{EventKind, Lane, Sku};
-use orderflow::stack::{self, Launcher, Options, Stack, load_catalogue};
+use order::{EventKind, Lane};
+use orderflow::stack::{self, Stack};
 use serde::Serialize;
 
+use super::bounds::{Figure, all_hold, at_ms, left_over, print_end, seconds};
 use super::drive::{self, Journal, Manner};
 use super::figures::{Figures, percentile};
-use super::{Mix, Plan, wait_for_the_last_lines, without_deadlines};
+use super::{Mix, Place, Plan, Stage, seeded, wait_for_the_last_lines, without_deadlines};
 use crate::check::{self, Evidence, Verdict};
 use crate::clock::now_ms;
 use crate::deployed::Deployed;
-use crate::guard;
 use crate::ledger::{Effect, Fault, FaultKind, Operation, Provider};
 use crate::logs::RecordLine;
 use crate::tables::{Breaker, Row};
@@ -66,33 +65,9 @@ pub struct Settings {
     /// The same seed makes the same orders
     #[arg(long, env = "SEED", default_value_t = 1)]
     pub seed: u64,
-    /// 1: ministack with the patches of tools/ministack/launch.py; 0: as it comes
-    #[arg(long, env = "PATCHED", default_value = "1", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
-    pub patched: bool,
-    /// Deploy what is compiled already
-    #[arg(long)]
-    pub no_build: bool,
-    /// State folder of the stack [default: target/outage/stack]
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Where the report goes [default: target/outage/report.json]
-    #[arg(long)]
-    pub report: Option<PathBuf>,
-}
-
-/// A figure and what it has to keep to.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Figure {
-    /// What was measured.
-    pub what: &'static str,
-    /// Of this.
-    pub unit: &'static str,
-    /// What came out.
-    pub value: f64,
-    /// At most this.
-    pub bound: f64,
-    /// Whether it is.
-    pub holds: bool,
+    /// Where
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// What came out.
@@ -148,28 +123,10 @@ struct Times {
 pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     ensure!(settings.rate > 0.0, "--rate has to be above 0");
     ensure!(settings.after_s * 1_000 > RECOVERED_AFTER_MS, "--after-s has to be over 120: later orders are judged");
-    let root = stack::project_root()?;
-    let folder = root.join("target/outage");
-    let mut options = Options::new(root.clone()).in_dir(settings.dir.clone().unwrap_or_else(|| folder.join("stack")));
-    options.launcher = if settings.patched { Launcher::Patched } else { Launcher::Plain };
-    options.compile = !settings.no_build;
-    options.parameters.extend(without_deadlines(&Lane::ALL));
-    options.progress = Arc::new(|line| println!("{line}"));
-    let Some(_owned) = guard::own(&options.dir)? else {
-        bail!("another run is going on in {}: wait for it, or take another folder with --dir", options.dir.display());
-    };
-    let catalogue = load_catalogue(&root)?;
-    let stack = stack::up(&options).await?;
-    let guard = guard::watch(&std::env::current_exe().context("where is this program?")?, stack.dir())?;
-    let report = exercise(settings, &stack, &catalogue).await?;
-    stack.down()?;
-    drop(guard);
-
+    let stage = Stage::raise("outage", &settings.place, without_deadlines(&Lane::ALL)).await?;
+    let report = exercise(settings, &stage.stack, &stage.catalogue).await?;
     print(&report);
-    let path = settings.report.clone().unwrap_or_else(|| folder.join("report.json"));
-    std::fs::create_dir_all(path.parent().context("the report needs a folder")?)?;
-    std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;
-    println!("\nreport: {}", path.display());
+    stage.end(&report)?;
     Ok(report.holds)
 }
 
@@ -192,10 +149,6 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
         outage
     )?;
 
-    let mut seeded: BTreeMap<Sku, u64> = BTreeMap::new();
-    for product in catalogue {
-        seeded.insert(product.sku.parse().with_context(|| format!("sku {}", product.sku))?, product.available);
-    }
     eventually("no provider call is under way", Duration::from_secs(70), || async {
         Ok(deployed.ledger.is_final().await?.then_some(()))
     })
@@ -206,7 +159,8 @@ async fn exercise(settings: &Settings, stack: &Stack, catalogue: &[stack::Produc
     journal.orders.extend(second.orders);
     journal.troubles.extend(second.troubles);
     journal.stuck.extend(second.stuck);
-    let evidence = Evidence::collect(&deployed, journal.placed.clone(), Vec::new(), seeded, since_ms).await?;
+    let evidence =
+        Evidence::collect(&deployed, journal.placed.clone(), Vec::new(), seeded(catalogue)?, since_ms).await?;
     let probes = deployed.logs.messages("control-breakers", "provider probed", since_ms).await?.len();
     report(settings, &stack.info.launcher.to_string(), capacity, &times, probes, &journal, &evidence)
 }
@@ -265,17 +219,12 @@ async fn outage(settings: &Settings, deployed: &Deployed) -> anyhow::Result<Time
     Ok(Times { gone_ms, back_ms, breaker: seen.into_inner().unwrap_or_else(PoisonError::into_inner) })
 }
 
-#[allow(clippy::cast_precision_loss, reason = "figures of a run are far below 2^52")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1_000.0
-}
-
 fn accepted_ms(row: &Row) -> Option<u64> {
-    row.order.timeline.iter().find(|entry| entry.event == EventKind::Accepted).map(|entry| entry.at_ms)
+    at_ms(row, EventKind::Accepted)
 }
 
 fn shipped_ms(row: &Row) -> Option<u64> {
-    row.order.timeline.iter().find(|entry| entry.event == EventKind::Shipped).map(|entry| entry.at_ms)
+    at_ms(row, EventKind::Shipped)
 }
 
 /// Orders a second of a backlog: from the first acceptance to when 95 of 100 had shipped. Steps take turns over a backlog, so
@@ -362,7 +311,7 @@ fn report(
     let before =
         express_ms(&evidence.rows, times.gone_ms.saturating_sub(settings.before_s * 1_000), times.gone_ms - 5_000);
     let dead: u64 = evidence.queues.holding(true).map(|(_, depth)| depth.total()).sum();
-    let figure = |what, unit, value: f64, bound: f64| Figure { what, unit, value, bound, holds: value <= bound };
+    let figure = Figure::at_most;
     let figures = vec![
         figure(
             "receives of one message while paused, most",
@@ -388,10 +337,7 @@ fn report(
     let calm = Figures::of(journal, &calm);
     let mut troubles = journal.troubles.clone();
     troubles.extend(journal.stuck.iter().cloned());
-    troubles
-        .extend(evidence.queues.holding(true).map(|(name, depth)| format!("{name}: {} dead letters", depth.total())));
-    let not_shipped = evidence.rows.iter().filter(|row| shipped_ms(row).is_none());
-    troubles.extend(not_shipped.map(|row| format!("order {}: {}", row.order.order_id, crate::deployed::story(row))));
+    troubles.extend(left_over(evidence));
     if express.is_empty() {
         troubles.push("no express order was accepted late enough to be judged".to_owned());
     }
@@ -399,8 +345,7 @@ fn report(
         troubles.push("nobody probed".to_owned());
     }
     let invariants = check::all(evidence);
-    let holds =
-        figures.iter().all(|figure| figure.holds) && invariants.iter().all(|one| one.holds) && troubles.is_empty();
+    let holds = all_hold(&figures, &invariants, &troubles);
     Ok(Report {
         holds,
         figures,
@@ -424,8 +369,7 @@ fn report(
 fn print(report: &Report) {
     println!();
     for figure in &report.figures {
-        let Figure { what, unit, value, bound, holds } = figure;
-        println!("{:<50} {value:>9.2} {unit:<8} at most {bound:>8.2}  {}", what, if *holds { "yes" } else { "NO" });
+        println!("{figure}");
     }
     println!(
         "capacity {:.1} orders/s, backlog {} orders, opened after {:.1} s, {} express orders judged",
@@ -438,12 +382,7 @@ fn print(report: &Report) {
     for state in &report.breaker {
         println!("breaker: {} in epoch {} ({})", state.state, state.epoch, state.cause);
     }
-    for verdict in &report.invariants {
-        println!("{} {}: {}", verdict.id, if verdict.holds { "holds" } else { "DOES NOT HOLD" }, verdict.detail);
-    }
-    for trouble in report.troubles.iter().take(20) {
-        println!("trouble: {trouble}");
-    }
+    print_end(&report.invariants, &report.troubles);
 }
 
 #[cfg(test)]

@@ -40,6 +40,6 @@ pub type Aws = Ports<System, Sqs, Dynamo>;
 impl Aws {
     /// Over these clients. Queues are named by their URLs: see [`Sqs::new`].
     pub fn new(sqs: aws_sdk_sqs::Client, dynamodb: aws_sdk_dynamodb::Client) -> Self {
-        Self { world: System, queues: Sqs::new(sqs), store: Dynamo(dynamodb) }
+        Self { world: System, queues: Sqs::new(sqs), store: Dynamo::new(dynamodb.config().to_builder()) }
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn look(ward: &Ward) -> anyhow::Result<Vec<Finding>> {
 async fn open(aws: &Aws, shard: u16, now_ms: u64) -> anyhow::Result<Vec<DueRow>> {
     let mut rows: Vec<DueRow> = Vec::new();
     while rows.len() < MOST_OF_SHARD {
-        let page = aws.find_due(shard, now_ms.saturating_add(AHEAD_MS), PAGE, rows.last()).await?;
+        let page = aws.find_due(shard, 0..now_ms.saturating_add(AHEAD_MS), PAGE, rows.last()).await?;
         let is_last = u32::try_from(page.len()).is_ok_and(|count| count < PAGE);
         rows.extend(page);
         if is_last {
