@@ -3,6 +3,8 @@
 //!
 //! The table is the one in memory. A runtime is entered for its timers alone, which never fire: nobody turns them.
 
+#![allow(clippy::unwrap_used, reason = "all of it is a test")]
+
 use futures::FutureExt as _;
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner, future, thread};

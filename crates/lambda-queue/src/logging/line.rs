@@ -285,7 +285,7 @@ impl Scratch {
         let mut left_out = 0_u64;
         for (place, (name, at)) in KNOWN.iter().zip(fields.known).enumerate() {
             let Some(value) = at.and_then(|at| fields.value(at)) else { continue };
-            left_out += u64::from(!add(line, if place == SUBJECT { subject } else { *name }, value));
+            left_out += u64::from(!add(line, if place == SUBJECT { subject } else { name }, value));
         }
         for (name, at) in &fields.rest {
             left_out += u64::from(!add(line, &unreserved(name), fields.value(*at).unwrap_or(b"null")));

@@ -57,7 +57,8 @@ fn fingerprint(payload: u32) -> Fingerprint {
 
 /// The calls from now on have these faults, one each, and those after them none.
 fn faults(store: &MemoryStore, faults: &[Fault]) {
-    let mut faults = faults.to_vec().into_iter();
+    let owned: Vec<Fault> = faults.to_vec();
+    let mut faults = owned.into_iter();
     store.set_faults(move |_| faults.next().unwrap_or_default());
 }
 

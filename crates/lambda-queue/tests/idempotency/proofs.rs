@@ -227,7 +227,7 @@ pub async fn the_delivery_modes_act_once_for_copies_that_come_together(store: &D
     }
     for once in processes {
         let again = once(received("bill", 2)).await.unwrap();
-        assert_eq!(again.owes, [owed.clone()], "what the first owed, from the table");
+        assert_eq!(again.owes, std::slice::from_ref(&owed), "what the first owed, from the table");
     }
     assert_eq!([&ran[0], &ran[1]].map(|ran| ran.load(Ordering::SeqCst)), [1, 1]);
 }
