@@ -32,7 +32,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
 use ports::{
-    AcceptOrder, Clock, CommitOrder, CountRequests, Deadlines, Ids, ListOrders, LoadOrder, Random, ReadLanes, SendCommands,
+    AcceptOrder, Clock, CommitOrder, CountRequests, Deadlines, Ids, ListOrders, LoadOrder, Random, ReadLanes,
+    SendCommands,
 };
 use serde_json::json;
 
@@ -49,16 +50,7 @@ pub use crate::problem::Code;
 
 /// What the API may touch: its IAM role grants exactly this.
 pub trait Ports:
-    AcceptOrder
-    + LoadOrder
-    + CommitOrder
-    + ListOrders
-    + ReadLanes
-    + CountRequests
-    + SendCommands
-    + Clock
-    + Ids
-    + Random
+    AcceptOrder + LoadOrder + CommitOrder + ListOrders + ReadLanes + CountRequests + SendCommands + Clock + Ids + Random
 {
 }
 impl<

@@ -64,6 +64,8 @@ struct Told {
     /// The window that some were told in last, and how many there were in it then, over all environments.
     window: u64,
     total: u64,
+    /// The last window for which it counts as near its rate: the one after that in which it was.
+    near_until: u64,
     seen_ms: u64,
 }
 
@@ -155,7 +157,7 @@ impl Limited {
             }
         }
         // Not all begin at 0: of a hundred environments with one request each, ten tell.
-        let new = || Told { untold: dice.below(coarse), window: 0, total: 0, seen_ms: now_ms };
+        let new = || Told { untold: dice.below(coarse), window: 0, total: 0, near_until: 0, seen_ms: now_ms };
         let told = tenants.entry(tenant.clone()).or_insert_with(new);
         told.seen_ms = now_ms;
         if told.window == window && told.total > self.most {
@@ -164,8 +166,11 @@ impl Limited {
         if now_ms < *silent_until_ms {
             return Next::Admitted;
         }
-        let is_near = told.window.saturating_add(1) >= window && told.total * 4 > self.most * 3;
-        let at = if is_near { (coarse / FINER).max(1) } else { coarse };
+        let at = if window <= told.near_until { (coarse / FINER).max(1) } else { coarse };
+        if told.near_until > 0 && window > told.near_until {
+            // It is seldom told of again: as at first, not all begin at 0.
+            (told.near_until, told.untold) = (0, dice.below(coarse));
+        }
         told.untold += 1;
         if told.untold < at {
             return Next::Admitted;
@@ -179,6 +184,9 @@ impl Limited {
             // Of two that come in another order than they were counted in, the later count is the larger.
             let known = if told.window == window { told.total } else { 0 };
             (told.window, told.total) = (window, total.max(known));
+            if told.total * 4 > self.most * 3 {
+                told.near_until = window + 1;
+            }
         }
         total <= self.most
     }

@@ -120,8 +120,8 @@ async fn claim_and_die(aws: &platform::Aws, order: &Order) -> anyhow::Result<Rec
 }
 
 #[tokio::test]
-async fn a_killed_function_a_lost_first_message_and_a_stuck_lease_are_recovered_in_under_two_minutes() -> anyhow::Result<()>
-{
+async fn a_killed_function_a_lost_first_message_and_a_stuck_lease_are_recovered_in_under_two_minutes()
+-> anyhow::Result<()> {
     let shop = Shop::open("two-minutes").await?;
     let (killed, lost, stuck) =
         tokio::try_join!(killed_function(&shop), lost_first_message(&shop), stuck_lease(&shop))?;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lambda_queue::breaker::{Row as BreakerRow, State as BreakerState};
 use order::{Order, State};
-use recover_orders::{Recovered, recover};
+use recover_orders::recover;
 
 use crate::world::{DEADLINE_MS, NOW_MS, Row, World, id, order, sent_ms, was_sent, world};
 
