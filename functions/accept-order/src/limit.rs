@@ -167,6 +167,10 @@ impl Limited {
             return Next::Admitted;
         }
         let at = if window <= told.near_until { (coarse / FINER).max(1) } else { coarse };
+        if told.near_until > 0 && window > told.near_until {
+            // It is seldom told of again: as at first, not all begin at 0.
+            (told.near_until, told.untold) = (0, dice.below(coarse));
+        }
         told.untold += 1;
         if told.untold < at {
             return Next::Admitted;
