@@ -19,14 +19,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Attribute;
+use crate::envelope::attribute_size;
 use crate::{Outgoing, Record};
+
+pub use crate::envelope::{MOST_ATTRIBUTES, MOST_BYTES, size as message_bytes};
 
 /// The attribute's name.
 pub const ATTRIBUTE: &str = "dead_letter";
-/// Most attributes of a message.
-pub const MOST_ATTRIBUTES: usize = 10;
-/// Most bytes of a message, its attributes included: 1 MiB. Also of a batch of messages.
-pub const MOST_BYTES: usize = 1024 * 1024;
 
 /// Longest reason kept, characters.
 const REASON: usize = 512;
@@ -114,7 +113,9 @@ impl DeadLetter {
             }
         }
         let mut text = letter.to_attribute();
-        while bytes_of(ATTRIBUTE, &text) + along.iter().map(|(name, value)| bytes_of(name, value)).sum::<usize>() > room
+        while attribute_size(ATTRIBUTE, &text)
+            + along.iter().map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+            > room
         {
             if !letter.shrink(&mut along) {
                 along.clear();
@@ -151,16 +152,6 @@ fn by_need(own: &[Attribute]) -> Vec<&Attribute> {
     let mut own: Vec<&Attribute> = own.iter().filter(|attribute| attribute.name != ATTRIBUTE).collect();
     own.sort_by_key(|attribute| (TRACING.contains(&attribute.name.as_str()), attribute.name.as_str()));
     own
-}
-
-/// What SQS counts of an attribute: name, type and value.
-fn bytes_of(name: &str, value: &str) -> usize {
-    name.len() + STRING.len() + value.len()
-}
-
-/// The bytes of a message as SQS counts them.
-pub fn message_bytes(message: &Outgoing) -> usize {
-    message.body.len() + message.attributes.iter().map(|(name, value)| bytes_of(name, value)).sum::<usize>()
 }
 
 /// Whether SQS takes the character, and a log shows it on one line.

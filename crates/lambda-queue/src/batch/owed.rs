@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio::time::{Duration, Instant};
 
-use crate::dead_letter::{MOST_BYTES, message_bytes};
+use crate::envelope::{self, MOST_BYTES};
 use crate::{Failure, Outgoing, Verdict};
 
 /// Entries in one SQS batch call.
@@ -44,7 +44,7 @@ impl Owed {
         let mut full = Vec::new();
         self.debts.insert(at, (messages.len(), debt));
         for message in messages {
-            let bytes = message_bytes(&message);
+            let bytes = envelope::size(&message);
             let waiting = self.waiting.entry(message.queue.clone()).or_default();
             if !waiting.messages.is_empty() && waiting.bytes + bytes > MOST_BYTES {
                 full.push(std::mem::take(waiting).messages);

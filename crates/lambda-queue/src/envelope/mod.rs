@@ -23,7 +23,8 @@ mod wire;
 
 pub use claim::{ClaimCheck, ClaimError};
 pub use rules::EnvelopeError;
-pub use size::{MOST_BYTES, Oversize, check, size};
+pub(crate) use size::attribute_size;
+pub use size::{MOST_ATTRIBUTES, MOST_BYTES, Oversize, check, size};
 pub use trace::{TraceError, TraceParent, TraceState};
 pub use version::{NEWER_RECEIVES, NEWER_WAITS_MS, VersionError, Versions, newer_version, split_version};
 pub use wire::Payload;

@@ -1,4 +1,4 @@
-//! How large a message is, as SQS counts it.
+//! How large a message is, as SQS counts it: the one rule of this crate.
 //!
 //! Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 
@@ -7,7 +7,7 @@ use crate::Outgoing;
 /// Most bytes of a message, and of the ten of a batch together: 1 MiB.
 pub const MOST_BYTES: usize = 1024 * 1024;
 /// Most attributes of a message.
-const MOST_ATTRIBUTES: usize = 10;
+pub const MOST_ATTRIBUTES: usize = 10;
 /// The type of our attributes is counted too.
 const STRING: usize = "String".len();
 
@@ -33,8 +33,13 @@ pub enum Oversize {
 /// Bytes of a message as SQS counts them: the body, and name, type and value of each attribute, in UTF-8. The trace
 /// header (`AWSTraceHeader`), group and deduplication id are not counted.
 pub fn size(message: &Outgoing) -> usize {
-    let attributes = message.attributes.iter().map(|(name, value)| name.len() + STRING + value.len());
+    let attributes = message.attributes.iter().map(|(name, value)| attribute_size(name, value));
     message.body.len() + attributes.sum::<usize>()
+}
+
+/// Bytes of an attribute of type `String`: name, type and value.
+pub(crate) fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + STRING + value.len()
 }
 
 /// Refuses what SQS would refuse, before it is sent.

@@ -21,7 +21,7 @@ use state::State;
 
 /// Entries of a batch call.
 const MOST: usize = 10;
-/// Bytes of an entry, and of a batch.
+/// Bytes of an entry, and of a batch. The service's own, as is [`bytes`]: what judges the library's rule is not that rule.
 const BYTES: usize = 1024 * 1024;
 /// Attributes of a message.
 const ATTRIBUTES: usize = 10;
