@@ -7,7 +7,7 @@
 //! | `Retry { after }`, a `Retry-After` hint in it | as asked, rounded up |
 //! | `Retry`, `Bug`, poison that could not be moved, `Unknown` that may be looked at already | [`backoff_s`], lengthened while the [`RetryBudget`] is empty |
 //! | `Defer`, `Unknown` until later | [`until_s`] |
-//! | `Busy` | [`busy_s`] |
+//! | `Busy` | 1 at the first receive, else to its end: [`busy_s`] |
 
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ pub const GIVE_UP_MS: u64 = 12 * 60 * 60 * 1000;
 const MOST_S: u64 = 43_200;
 /// Longest deferral at a time, seconds.
 const DEFER_CAP_S: u64 = 60;
+/// Longest wait for somebody's end at a time, seconds: no invocation, and so hardly a lease, is longer.
+const BUSY_CAP_S: u64 = 15 * 60;
+/// When the first receive of a record comes back that met somebody at it, seconds.
+const SOON_S: u32 = 1;
 
 /// How a message came that failed: what its wait depends on beside the failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +63,7 @@ pub fn wait_s(
         Failure::Retry { after: Some(after), .. } => after_s(*after),
         Failure::Defer { until_ms, .. } => until_s(*until_ms, now_ms),
         Failure::Unknown { until_ms, .. } if *until_ms > now_ms => until_s(*until_ms, now_ms),
-        Failure::Busy { until_ms, .. } => busy_s(received.count, *until_ms, now_ms, random),
+        Failure::Busy { until_ms, .. } => busy_s(received.count, *until_ms, now_ms),
         Failure::Retry { after: None, .. } | Failure::Unknown { .. } | Failure::Poison { .. } | Failure::Bug { .. } => {
             if budget.is_none_or(|budget| budget.take(now_ms)) {
                 backoff_s(received.count, received.age_ms, random)
@@ -91,12 +95,16 @@ fn cap_s(age_ms: u64) -> u64 {
     if age_ms < YOUNG_MS { CAP_YOUNG_S } else { CAP_OLD_S }
 }
 
-/// Seconds of a short deferral: 1 at the first receive, then uniform over 1 to 2, 4, 8, ...; never past the moment until
-/// which it is busy at most, nor past 60. A lease's holder mostly ends in a fraction of a second, though the lease is for
-/// much longer: who waits for the lease's end waits for nothing.
-pub fn busy_s(receive_count: u32, until_ms: u64, now_ms: u64, random: &impl Random) -> u32 {
-    let ceiling = 1_u64 << receive_count.saturating_sub(1).min(6);
-    seconds(1 + random.below(ceiling)).min(until_s(until_ms, now_ms))
+/// Seconds behind somebody who is at it, at most until a moment: 1 at a record's first receive, then to that moment, at most
+/// 15 minutes at a time.
+///
+/// A lease's holder mostly ends in a fraction of a second, though the lease is for much longer: so one look soon, which as a
+/// rule is the last. Who is still there then is slow, or dead; nothing but the lease's end frees what a dead one held, and
+/// every look before it is a receive that the queue counts toward `maxReceiveCount`. A holder that gives up brings its own
+/// message back, so waiting for the end loses nothing but this copy's time.
+pub fn busy_s(receive_count: u32, until_ms: u64, now_ms: u64) -> u32 {
+    let end_s = seconds(until_ms.saturating_sub(now_ms).div_ceil(1000).clamp(1, BUSY_CAP_S));
+    if receive_count <= 1 { SOON_S.min(end_s) } else { end_s }
 }
 
 /// Seconds of an explicit wish, rounded up, at least 1.
@@ -155,12 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_record_comes_back_soon_then_later_and_never_after_the_end() {
-        let highest: Vec<u32> = (1..=8).map(|count| busy_s(count, 90_000, 0, &Highest)).collect();
-        assert_eq!(highest, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(busy_s(5, 90_000, 0, &Lowest), 1);
-        assert_eq!(busy_s(5, 2_500, 0, &Highest), 3);
-        assert_eq!(busy_s(5, 0, 9_999, &Highest), 1);
+    fn a_busy_record_comes_back_once_soon_and_then_at_the_end() {
+        let waits: Vec<u32> = (0..=4).map(|count| busy_s(count, 90_000, 0)).collect();
+        assert_eq!(waits, [1, 1, 90, 90, 90]);
+        assert_eq!(busy_s(5, 2_500, 0), 3);
+        assert_eq!(busy_s(5, 0, 9_999), 1);
+        assert_eq!(busy_s(2, u64::MAX, 0), 900);
+    }
+
+    #[test]
+    fn a_record_behind_a_dead_holder_costs_two_receives_however_long_the_lease_is() {
+        for until_ms in [500, 20_000, 50_000, 900_000] {
+            let (mut now_ms, mut receives) = (0, 0);
+            while now_ms < until_ms {
+                receives += 1;
+                now_ms += u64::from(busy_s(receives, until_ms, now_ms)) * 1_000;
+            }
+            assert!(receives <= 2, "{receives} receives to {until_ms} ms");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ async fn each_failure_comes_back_after_its_own_wait() {
     records[6]["attributes"]["ApproximateReceiveCount"] = json!("9");
     assert_eq!(failed_of(&batch(&world), event_of(&records), obey).await.len(), 7);
     let waits: Vec<u32> = world.waits().into_iter().map(|(_, seconds)| seconds).collect();
-    assert_eq!(waits, [2, 7, 30, 1, 2, 8, 60]);
+    assert_eq!(waits, [2, 7, 30, 1, 2, 90, 60]);
 }
 
 #[tokio::test]
