@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Outgoing;
 
-/// How a record was dealt with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How a record was dealt with. As JSON it is its name ([`Verdict::name`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The work was done now.
     Done,
@@ -23,11 +26,14 @@ pub enum Verdict {
 pub type Answer = Result<Done, Failure>;
 
 /// A handled record: it is acknowledged once everything that it owes is sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+///
+/// As JSON it lies in idempotency tables: its fields, and those of [`Outgoing`], are part of what a version promises.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// How.
     pub verdict: Verdict,
     /// Messages that have to leave before the record may be acknowledged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owes: Vec<Outgoing>,
 }
 
@@ -69,8 +75,8 @@ pub enum Failure {
         /// For the log.
         why: String,
     },
-    /// Somebody else is at it and mostly done soon: come back soon, at the latest then. A deferral like `Defer`, but the
-    /// first ones are short: 1 s, then up to 2 s, 4 s, ... by receive count ([`crate::retry::busy_s`]).
+    /// Somebody else is at it and mostly done soon, surely by then: a held lease. A deferral like `Defer`, but a record's
+    /// first receive comes back after 1 s; each later one at that moment ([`crate::retry::busy_s`]).
     #[error("busy: {why}")]
     Busy {
         /// From when on it is surely free, UTC milliseconds.

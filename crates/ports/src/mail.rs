@@ -36,8 +36,8 @@ pub trait SendMail {
 /// A claim carries its owner's token, and only its owner ends it: a late copy of a write, as an SDK that saw no answer sends
 /// it again, frees nobody else's claim.
 pub trait ClaimOnce {
-    /// Claims a key for good; `None` where somebody had it: the effect ran, or may have. A claim whose answer was lost counts
-    /// as taken by whoever asks next.
+    /// Claims a key for good; `None` where somebody had it: the effect ran, or may have. A claim that fails is given back, as
+    /// its effect was not begun; where that fails too, it counts as taken by whoever asks next.
     fn claim_once(&self, key: &str) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
 
     /// Gives a claim back: the effect surely did not run. `LeaseLost`: it is not this owner's any more; nothing is written.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use crate::ports::Tries;
 use crate::ports::store::{Item, Store, StoreError, Write, text_of};
 use crate::{Clock, Failure, Ids};
 
@@ -166,7 +167,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
             Claimed::Held { until_ms, live } => Err(IdempotencyError::InProgress { until_ms, live }),
             Claimed::Skipped | Claimed::Busy { .. } => Err(IdempotencyError::OtherUse),
             Claimed::Fresh(lease) if lease.attempts > MAX_ATTEMPTS => {
-                self.park(&lease, format!("{MAX_ATTEMPTS} attempts came to nothing")).await
+                self.park(&lease, settle_ms, format!("{MAX_ATTEMPTS} attempts came to nothing")).await
             }
             Claimed::Fresh(lease) => self.perform(call, capability, lease, Doubt::None, handler).await,
             Claimed::InDoubt(lease) => {
@@ -179,9 +180,9 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
                 let decision = decide(capability, seen, lease.key_since_ms, calls_until_ms);
                 match decision {
                     Decision::Adopt(value) => self.complete(call, capability, &lease, value, How::Adopted).await,
-                    Decision::Park { why } => self.park(&lease, why.to_owned()).await,
+                    Decision::Park { why } => self.park(&lease, settle_ms, why.to_owned()).await,
                     Decision::SameKey | Decision::NewKey if lease.attempts > MAX_ATTEMPTS => {
-                        self.park(&lease, format!("{MAX_ATTEMPTS} attempts came to nothing")).await
+                        self.park(&lease, settle_ms, format!("{MAX_ATTEMPTS} attempts came to nothing")).await
                     }
                     Decision::SameKey => self.perform(call, capability, lease, Doubt::Earlier, handler).await,
                     Decision::NewKey => {
@@ -280,29 +281,35 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         };
         match &failure {
             Failure::Retry { .. } | Failure::Defer { .. } | Failure::Busy { .. } => {
-                self.give_back(&lease, doubt, false).await?
+                self.give_back(&lease, doubt, false).await;
             }
-            Failure::Poison { .. } => self.give_back(&lease, doubt, true).await?,
+            Failure::Poison { .. } => self.give_back(&lease, doubt, true).await,
             Failure::Unknown { .. } | Failure::Bug { .. } => {}
         }
         Err(IdempotencyError::Handler(failure))
     }
 
     /// Gives back the lease of an attempt that surely had no effect. Where an earlier one may have had it, the doubt stays.
-    async fn give_back(&self, lease: &Lease, doubt: Doubt, counts: bool) -> Result<(), IdempotencyError> {
-        match doubt {
-            Doubt::Earlier => {
-                self.leases.leave_in_doubt(lease).await?;
-            }
-            Doubt::None if !counts && lease.attempts == 1 && lease.generation == 0 && lease.note.is_none() => {
+    ///
+    /// Where that fails the record stays as it is: held to the lease's end, then in doubt, so that somebody looks. Nothing
+    /// can happen twice by that, so the caller is told what the handler said: poison is dead-lettered all the same, and a
+    /// provider's `Retry-After` is kept.
+    async fn give_back(&self, lease: &Lease, doubt: Doubt, counts: bool) {
+        let first = !counts && lease.attempts == 1 && lease.generation == 0 && lease.note.is_none();
+        let given = match doubt {
+            Doubt::Earlier => self.leases.leave_in_doubt(lease).await.map(drop).map_err(Failure::from),
+            Doubt::None if first => match self.leases.forget(lease).await {
+                Ok(true) => Ok(()),
                 // A note that the handler made is not in this lease: the record then stays, and is freed.
-                if !self.leases.forget(lease).await? {
-                    self.leases.free(lease, counts).await.map_err(IdempotencyError::Handler)?;
-                }
-            }
-            Doubt::None => self.leases.free(lease, counts).await.map_err(IdempotencyError::Handler)?,
+                Ok(false) => self.leases.free(lease, counts).await,
+                Err(error) => Err(error.into()),
+            },
+            Doubt::None => self.leases.free(lease, counts).await,
+        };
+        if let Err(why) = given {
+            let (record, until_ms) = (reference(lease), lease.until_ms);
+            tracing::warn!(record, until_ms, %why, "a lease was not given back: from its end on it counts as in doubt");
         }
-        Ok(())
     }
 
     async fn complete<T: Serialize>(
@@ -319,7 +326,7 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
         let expires_ms = self.leases.expires_s().saturating_mul(1_000);
         match self.record(lease, || self.leases.completion_of(lease, Some(kept), Receipt::Stands)).await {
             Ok(Ended::Done) => {}
-            Ok(Ended::LeaseLost) => return Err(IdempotencyError::LeaseLost),
+            Ok(Ended::LeaseLost) => return Err(lease_lost(lease, capability.settle_ms)),
             Err(error) => return Err(in_doubt(lease, capability.settle_ms, format!("it ran, but {error}"))),
         }
         if fits {
@@ -333,19 +340,20 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'a, S, W> {
 
     /// The effect stands: a busy table is worth another try now, else the effect would wait to be looked up.
     async fn record(&self, lease: &Lease, write: impl Fn() -> Write) -> Result<Ended, StoreError> {
+        let mut tries = Tries::default();
         for tried in 1..RECORD_TRIES {
-            match self.leases.end(lease, &write).await {
+            match tries.judge(self.leases.end(lease, &write).await) {
                 Err(StoreError::NotDone(_) | StoreError::Unknown(_)) => pause(tried).await,
                 ended => return ended,
             }
         }
-        self.leases.end(lease, write).await
+        tries.judge(self.leases.end(lease, write).await)
     }
 
-    async fn park<T>(&self, lease: &Lease, why: String) -> Result<Answer<T>, IdempotencyError> {
+    async fn park<T>(&self, lease: &Lease, settle_ms: u64, why: String) -> Result<Answer<T>, IdempotencyError> {
         match self.leases.park(lease).await? {
             Ended::Done => Err(IdempotencyError::Parked { why }),
-            Ended::LeaseLost => Err(IdempotencyError::LeaseLost),
+            Ended::LeaseLost => Err(lease_lost(lease, settle_ms)),
         }
     }
 }
@@ -361,10 +369,20 @@ pub(super) async fn pause(tried: u32) {
     tokio::time::sleep(Duration::from_millis(RECORD_PAUSE_MS.saturating_mul(u64::from(tried)))).await;
 }
 
-fn in_doubt(lease: &Lease, settle_ms: u64, why: String) -> IdempotencyError {
+/// What the record is called where its key is not to be seen.
+fn reference(lease: &Lease) -> String {
     let mut reference = hex(&Sha256::digest(lease.key.record.as_bytes()));
     reference.truncate(16);
-    IdempotencyError::InDoubt { reference, until_ms: lease.until_ms.saturating_add(settle_ms), why }
+    reference
+}
+
+fn in_doubt(lease: &Lease, settle_ms: u64, why: String) -> IdempotencyError {
+    let until_ms = lease.until_ms.saturating_add(settle_ms);
+    IdempotencyError::InDoubt { reference: reference(lease), until_ms, why }
+}
+
+fn lease_lost(lease: &Lease, settle_ms: u64) -> IdempotencyError {
+    IdempotencyError::LeaseLost { reference: reference(lease), until_ms: lease.until_ms.saturating_add(settle_ms) }
 }
 
 pub(super) fn unreadable(error: serde_json::Error) -> IdempotencyError {

@@ -42,31 +42,46 @@ pub struct Claim {
 pub struct Claims<'a, S, W>(pub Leases<'a, S, W>);
 
 impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
-    /// Claims, if nobody has. A claim whose answer was lost knows itself again. One that is never answered is given back
-    /// before the error is: it may stand, and its effect was not begun. Where that is not answered either, it stays, and the
-    /// effect will not happen: a line of level error says so.
+    /// Claims, if nobody has. A claim whose answer was lost knows itself again. One that fails is given back before the
+    /// error is: it may stand, and its effect was not begun. Where a claim that may stand cannot be given back, it stays, and
+    /// the effect will not happen: a line of level error says so.
     pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
-        let condition = "attribute_not_exists(#key) OR #status = :free";
         let claim = Claim { record: record.to_owned(), owner: self.0.fresh_id() };
+        match self.take(&claim).await {
+            Ok(ours) => Ok(ours.then_some(claim)),
+            Err(error) => {
+                // Whatever the error: a table that says "surely not done" of a claim that stands would silence its effect.
+                match (self.release(&claim).await, &error) {
+                    (Ok(Ended::Done | Ended::LeaseLost), _) => {}
+                    (Err(failed), StoreError::NotDone(_)) => {
+                        tracing::debug!(record, %failed, "a claim that was not taken is not given back either");
+                    }
+                    (Err(failed), StoreError::Unknown(_) | StoreError::Unreadable(_)) => tracing::error!(
+                        record, %failed, "a claim that may stand is not given back: its effect may never happen"
+                    ),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Claims for this owner, whose token is its own alone; whether it is the claim's owner now. Of a failed one nobody
+    /// knows: [`Claims::release`] it.
+    pub(crate) async fn take(&self, claim: &Claim) -> Result<bool, StoreError> {
+        // Not over what this very owner has freed: a late copy of this write would claim for nobody.
+        let condition = "attribute_not_exists(#key) OR (#status = :free AND #owner <> :owner)";
         let write = || {
             let owner = text(claim.owner.as_str());
             let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner)];
             let set = "SET #status = :claimed, #owner = :owner";
-            update(self.0.table(), record, set, condition, values).without_item()
+            update(self.0.table(), &claim.record, set, condition, values).without_item()
         };
-        let ours = match self.0.send(write).await {
-            Ok(Written::Done(_)) => true,
-            Ok(Written::Refused(old)) => old.is_some_and(|old| is_owner(&old, &claim.owner)),
-            Err(error) => {
-                if matches!(error, StoreError::Unknown(_))
-                    && let Err(failed) = self.release(&claim).await
-                {
-                    tracing::error!(record, %failed, "a claim that may stand is not given back: its effect may never happen");
-                }
-                return Err(error);
+        Ok(match self.0.send(write).await? {
+            Written::Done(_) => true,
+            Written::Refused(old) => {
+                old.is_some_and(|old| is_owner(&old, &claim.owner) && text_of(&old, "status") == Some(CLAIMED))
             }
-        };
-        Ok(ours.then_some(claim))
+        })
     }
 
     /// Gives a claim back: the effect was refused, so it surely did not happen. Only by the claim's owner: a late copy of

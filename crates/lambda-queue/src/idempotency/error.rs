@@ -44,9 +44,14 @@ pub enum IdempotencyError {
         /// For the operator.
         why: String,
     },
-    /// The lease was taken over while the handler ran: what it did is looked up by its new owner.
+    /// The lease was taken over while its owner was at work: what the handler did is looked up by the new owner.
     #[error("the lease was taken over")]
-    LeaseLost,
+    LeaseLost {
+        /// A hash of the record's key.
+        reference: String,
+        /// When the lost lease and the settle time end, UTC milliseconds. As a rule they have.
+        until_ms: u64,
+    },
     /// The result was made but is too large to be kept ([`super::Oversize::Refuse`]), or was so the first time. The effect
     /// is not repeated.
     #[error("the result of {bytes} bytes is over the limit and is not kept")]
@@ -63,7 +68,8 @@ pub enum IdempotencyError {
     /// The handler failed, or the record of its lease did.
     #[error(transparent)]
     Handler(Failure),
-    /// The table failed before the handler ran.
+    /// The table failed, and no handler ran in this call. Of [`super::Idempotency::apply`], whose writes are the effect:
+    /// `NotDone` says that nothing is written, `Unknown` that all of it may be, which the same call again tells.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -85,7 +91,9 @@ impl From<IdempotencyError> for Failure {
             IdempotencyError::InProgress { until_ms, live: true } => Self::busy(until_ms, error),
             IdempotencyError::InProgress { until_ms, live: false } => Self::defer(until_ms, error),
             IdempotencyError::InDoubt { reference, until_ms, why } => Self::Unknown { key: reference, until_ms, why },
-            IdempotencyError::LeaseLost => Self::again(error),
+            IdempotencyError::LeaseLost { reference: key, until_ms } => {
+                Self::Unknown { key, until_ms, why: "the lease was taken over".to_owned() }
+            }
             IdempotencyError::TooLarge { .. } | IdempotencyError::Unreadable(_) | IdempotencyError::OtherUse => {
                 Self::bug(error)
             }

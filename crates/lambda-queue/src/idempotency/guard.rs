@@ -1,6 +1,7 @@
 //! One conditional write: the guard folded into the business row.
 
 use crate::Ids;
+use crate::ports::Tries;
 use crate::ports::store::{Action, Item, Reason, Store, StoreError, Write, Written, number, text, text_of};
 
 /// How often a write is sent whose answers are lost.
@@ -134,14 +135,19 @@ impl Guard {
     }
 
     /// Sends the guarded write; again, up to twice, where its answer was lost. One call, 1 write unit a KiB.
+    ///
+    /// # Errors
+    /// The table's. Once an answer was lost and no later try is answered, it is `Unknown`, though the last one was throttled:
+    /// the row may be written. The same write may be sent again.
     pub async fn send(&self, store: &impl Store, write: Write) -> Result<Guarded, StoreError> {
+        let mut tries = Tries::default();
         for _ in 1..TRIES {
-            match store.write(write.clone()).await {
+            match tries.judge(store.write(write.clone()).await) {
                 Err(StoreError::Unknown(why)) => tracing::debug!(why, "a row's answer was lost: sent again"),
                 answer => return answer.map(|written| self.read(written)),
             }
         }
-        store.write(write).await.map(|written| self.read(written))
+        tries.judge(store.write(write).await).map(|written| self.read(written))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Leases over a table.
 
+use crate::ports::Tries;
 use crate::ports::store::{
     Item, Reason, Store, StoreError, Value, Values, Write, Written, number, number_of, text, text_of,
 };
@@ -77,16 +78,18 @@ impl<'a, S: Store + Sync, W: Clock + Ids + Sync> Leases<'a, S, W> {
         Self { store, world, table, kept_ms }
     }
 
-    /// Sends a write that knows itself again; again where its answer was lost. It is made anew for each try: a copy in store
-    /// for a try that hardly ever comes would cost more than all else here.
+    /// Sends a write that knows itself again; again where its answer was lost, and then also where the next try is not
+    /// taken: it stays `Unknown` until one is answered. It is made anew for each try: a copy in store for a try that hardly
+    /// ever comes would cost more than all else here.
     pub(super) async fn send(&self, write: impl Fn() -> Write) -> Result<Written, StoreError> {
+        let mut tries = Tries::default();
         for _ in 1..TRIES {
-            match self.store.write(write()).await {
+            match tries.judge(self.store.write(write()).await) {
                 Err(StoreError::Unknown(why)) => tracing::debug!(why, "a record's answer was lost: sent again"),
                 answer => return answer,
             }
         }
-        self.store.write(write()).await
+        tries.judge(self.store.write(write()).await)
     }
 
     pub(super) fn table(&self) -> &'a str {

@@ -7,6 +7,8 @@
 //! | anything outside | [`Idempotency::run`], or [`Leases`] where operations share a record | 2 | 1 + 1 |
 //! | outside, no key, no look-up, rather never than twice | [`Claims`] | 2 | 1 + 1 |
 //!
+//! Around the whole handler of a batch, over the same table: [`crate::batch::delivery`].
+//!
 //! A replay of a call is one refused write (1 unit a KiB of the record), or none from the [`ResultCache`].
 //!
 //! # A lease
@@ -16,8 +18,9 @@
 //! tombstone: the effect never ran and never will.
 //!
 //! Every later write, and every deletion, is conditional on the owner, so a process whose lease was taken can change nothing
-//! any more; a write whose answer was lost finds its own token in the record. A record has no time to live until it is
-//! completed and the receipt stands ([`Receipt`]). The service deletes late, so expiry is compared here as well.
+//! any more; a write whose answer was lost finds its own token in the record, and stays in doubt until a try is answered. A
+//! record has no time to live until it is completed and the receipt stands ([`Receipt`]). The service deletes late, so expiry
+//! is compared here as well.
 
 mod cache;
 mod call;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::ports::Tries;
 use crate::ports::store::{Item, Reason, Store, StoreError, Transacted, Write, number, text, text_of};
 use crate::{Clock, Ids};
 
@@ -32,6 +33,10 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'_, S, W> {
     ///
     /// One call; twice the write units of each item, the record's 2 a KiB. A transaction that meets another one, or whose
     /// answer is lost, is tried again at once, up to five times; it knows itself by the owner in the record.
+    ///
+    /// # Errors
+    /// [`IdempotencyError::Store`] with `NotDone` says that nothing is written; with `Unknown`, which an answer that was lost
+    /// stays until a later try is answered, that all of it may be. The same call again tells.
     pub async fn apply<T>(&self, call: Call<'_>, value: T, writes: Vec<Write>) -> Result<Applied<T>, IdempotencyError>
     where
         T: Serialize + DeserializeOwned,
@@ -88,13 +93,14 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Idempotency<'_, S, W> {
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
+        let mut tries = Tries::default();
         for tried in 1..TRIES {
-            match self.store.transact(writes.clone()).await {
+            match tries.judge(self.store.transact(writes.clone()).await) {
                 Err(StoreError::NotDone(_) | StoreError::Unknown(_)) => pause(tried).await,
                 answer => return answer,
             }
         }
-        self.store.transact(writes).await
+        tries.judge(self.store.transact(writes).await)
     }
 
     fn record_put(&self, call: Call<'_>, token: &str, result: Option<&str>, bytes: usize, expires_s: u64) -> Write {

@@ -3,11 +3,15 @@
 
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
+
 mod objects;
 pub mod store;
+mod tries;
 
 pub use objects::Objects;
 pub use store::Store;
+pub(crate) use tries::Tries;
 
 use store::StoreError;
 
@@ -30,17 +34,20 @@ pub trait Ids {
 }
 
 /// A message on its way out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The queue, by name or URL: whatever the [`Queue`] port understands.
     pub queue: String,
     /// The body, at most 1 MiB with the attributes.
     pub body: String,
     /// `MessageGroupId`: order on a FIFO queue, fairness on a standard one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// `MessageDeduplicationId`, on a FIFO queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup: Option<String>,
     /// String attributes, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<(String, String)>,
 }
 
