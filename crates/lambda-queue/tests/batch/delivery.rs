@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lambda_queue::batch::delivery::{Claims, Idempotency, at_most_once, effectively_once};
+use lambda_queue::batch::delivery::{ClaimEffect, RunOnce, at_most_once, effectively_once};
 use lambda_queue::ports::store::StoreError;
 use lambda_queue::{Answer, Done, Failure, Record};
 
@@ -13,11 +13,18 @@ struct Table {
     claimed: Mutex<HashMap<String, String>>,
     answers: Mutex<HashMap<String, Answer>>,
     unreleasable: bool,
+    /// So many claims are taken, and their answers lost.
+    losing: AtomicUsize,
+    completed: Mutex<Vec<String>>,
 }
 
-impl Claims for Table {
+impl ClaimEffect for Table {
     async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
-        Ok(self.claimed.lock().unwrap().entry(key.to_owned()).or_insert_with(|| owner.to_owned()) == owner)
+        let ours = self.claimed.lock().unwrap().entry(key.to_owned()).or_insert_with(|| owner.to_owned()) == owner;
+        if self.losing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(Failure::retry("the answer was lost"));
+        }
+        Ok(ours)
     }
 
     async fn release(&self, key: &str, owner: &str) -> Result<(), Failure> {
@@ -28,9 +35,16 @@ impl Claims for Table {
         assert_eq!(claimed.remove(key).as_deref(), Some(owner));
         Ok(())
     }
+
+    async fn done(&self, key: &str, owner: &str) -> Result<(), Failure> {
+        assert_eq!(self.claimed.lock().unwrap().get(key).map(String::as_str), Some(owner));
+        self.completed.lock().unwrap().push(key.to_owned());
+        // It stands all the same: the effect happened.
+        Err(Failure::retry("the table is away"))
+    }
 }
 
-impl Idempotency for Table {
+impl RunOnce for Table {
     async fn once<W: Future<Output = Answer> + Send>(&self, key: &str, _: &Record, work: W) -> Answer {
         if let Some(answer) = self.answers.lock().unwrap().get(key) {
             return answer.clone();
@@ -104,6 +118,32 @@ async fn at_most_once_an_effect_that_was_surely_refused_releases_its_claim() {
 async fn at_most_once_a_claim_that_cannot_be_released_is_not_run_again() {
     let table = Arc::new(Table { unreleasable: true, ..Table::default() });
     assert_eq!(run(&table, &["k refused", "k"]).await, (1, vec!["0".to_owned()]));
+}
+
+#[tokio::test]
+async fn at_most_once_a_claim_whose_answer_was_lost_is_given_back_as_its_effect_never_began() {
+    let table = Arc::new(Table { losing: 1.into(), ..Table::default() });
+    assert_eq!(run(&table, &["k", "k", "k"]).await, (1, vec!["0".to_owned()]), "the next receive sends it");
+    assert_eq!(*table.completed.lock().unwrap(), ["k"]);
+    // Where it cannot be given back it stays, and nobody sends it: a line of level error says so.
+    let stuck = Arc::new(Table { losing: 1.into(), unreleasable: true, ..Table::default() });
+    assert_eq!(run(&stuck, &["k", "k"]).await, (0, vec!["0".to_owned()]));
+}
+
+#[tokio::test]
+async fn at_most_once_two_deliveries_of_one_receive_are_two_owners() {
+    let (table, ran) = (Arc::new(Table::default()), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&ran);
+    let handler = at_most_once(Arc::clone(&table), key, move |_: Arc<Record>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { Ok(Done::now(Vec::new())) }
+    });
+    let world = World::default();
+    // The same id, receive count and deadline, as where SQS delivers a message twice at the same time.
+    for _ in 0..2 {
+        assert!(failed_of(&batch(&world), event(STANDARD, &[("1", "k", "")]), &handler).await.is_empty());
+    }
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

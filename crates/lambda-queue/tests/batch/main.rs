@@ -4,6 +4,8 @@
 mod answer;
 mod dead_letter;
 mod delivery;
+#[cfg(feature = "memory")]
+mod delivery_table;
 mod events;
 mod fifo;
 mod observers;
