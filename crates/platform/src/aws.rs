@@ -108,8 +108,7 @@ impl Aws {
 impl Cloud {
     pub(crate) fn dynamo(&self) -> &Dynamo {
         self.dynamo.get_or_init(|| {
-            let config = aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(Counted("dynamodb"));
-            Dynamo(aws_sdk_dynamodb::Client::from_conf(config.build()))
+            Dynamo::new(aws_sdk_dynamodb::config::Builder::from(&self.config).interceptor(Counted("dynamodb")))
         })
     }
 

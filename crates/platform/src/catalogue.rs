@@ -144,7 +144,7 @@ impl Aws {
     /// Every product, in no order. A scan, which no function may: the port has none.
     pub async fn scan_products(&self) -> Result<Vec<Product>, StoreError> {
         let mut products = Vec::new();
-        let client = &self.backend.dynamo().0;
+        let client = self.backend.dynamo().client();
         let mut pages = client.scan().table_name(&self.names.stock_table).into_paginator().items().send();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| store_error(&error))?;

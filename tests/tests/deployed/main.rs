@@ -15,6 +15,7 @@ mod fences;
 mod happy;
 mod overload;
 mod poison;
+mod proofs;
 mod recovery;
 mod refunds;
 mod repeats;

@@ -29,7 +29,7 @@ struct Function {
 pub(crate) async fn serve() -> Result<(), Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let function = Arc::new(Function {
-        dynamodb: Dynamo(aws_sdk_dynamodb::Client::new(&config)),
+        dynamodb: Dynamo::new(&config),
         settings: Settings::new(std::env::var("IDEMPOTENCY_TABLE")?, KEPT_MS),
         namespace: Namespace::new("bench", "place")?,
         orders: std::env::var("ORDERS_TABLE")?,

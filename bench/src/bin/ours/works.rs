@@ -51,7 +51,7 @@ struct Stores {
 pub(crate) async fn serve() -> Result<(), Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let stores = Stores {
-        dynamodb: Dynamo(aws_sdk_dynamodb::Client::new(&config)),
+        dynamodb: Dynamo::new(&config),
         instant: Instant::default(),
         settings: Settings::new(std::env::var("IDEMPOTENCY_TABLE")?, KEPT_MS),
     };

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -14,6 +15,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
+use super::attempts::{LostAttempts, follows_a_lost_one};
 use super::errors::{read_error, store_error};
 use crate::ports::store::{
     Action, Item, Names, Page, Query, Reason, Returned, Store, StoreError, Transacted, Value, Values, Write, Written,
@@ -25,8 +27,24 @@ const BATCH_ROUNDS: u32 = 5;
 type SdkItem = HashMap<String, AttributeValue>;
 
 /// [`Store`] over DynamoDB.
+///
+/// The client may retry: a write that was refused or throttled after an attempt whose answer was lost is `Unknown`, by the
+/// interceptor [`LostAttempts`].
 #[derive(Clone, Debug)]
-pub struct Dynamo(pub Client);
+pub struct Dynamo(Client);
+
+impl Dynamo {
+    /// Over a client of this configuration: an `&SdkConfig`, DynamoDB's own, or that of a client that is there already
+    /// (`client.config().to_builder()`).
+    pub fn new(config: impl Into<Builder>) -> Self {
+        Self(Client::from_conf(config.into().interceptor(LostAttempts).build()))
+    }
+
+    /// The client, for what the port does not have.
+    pub fn client(&self) -> &Client {
+        &self.0
+    }
+}
 
 fn to_sdk(item: Item) -> SdkItem {
     item.into_iter().map(|(name, value)| (name, value.into())).collect()
@@ -161,6 +179,8 @@ impl Store for Dynamo {
                     let reasons: Vec<Reason> = cancelled.cancellation_reasons().iter().map(reason).collect();
                     if reasons.iter().any(|reason| matches!(reason, Reason::ConditionFailed(_))) {
                         Ok(Transacted::Refused(reasons))
+                    } else if follows_a_lost_one(&error) {
+                        Err(StoreError::Unknown("of an earlier attempt; the last one was cancelled".to_owned()))
                     } else {
                         Err(StoreError::cancelled(&reasons))
                     }

@@ -7,6 +7,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::attempts::follows_a_lost_one;
+
 /// The service's code and message, or the kind of failure. Holds nothing of the request.
 pub fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     match error.as_service_error() {
@@ -27,13 +29,15 @@ pub fn text<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Strin
 
 /// Whether a write surely was not done. 4xx are the service's own "no"; everything else may have been lost on its way back.
 ///
-/// It is the last attempt's answer. Where the client retries, an earlier attempt may have been done and its answer lost: so a
-/// write through such a client has to be one that may be repeated (conditional, knowing itself again, as all of this
-/// library's are), or the client has to be one that does not retry.
+/// It is the last attempt's answer. Where the client retries, an earlier attempt may have been done and its answer lost: with
+/// the interceptor [`LostAttempts`](super::LostAttempts), which [`Dynamo`](super::Dynamo) has, that is `Unknown`; of a client
+/// without it, it is not seen, and that client is one that does not retry, or whose writes may be repeated.
 pub fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let said = text(error);
     let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
-    if matches!(error, SdkError::ConstructionFailure(_)) || refused {
+    if refused && follows_a_lost_one(error) {
+        StoreError::Unknown(format!("of an earlier attempt; the last one was told {said}"))
+    } else if refused || matches!(error, SdkError::ConstructionFailure(_)) {
         StoreError::NotDone(said)
     } else {
         StoreError::Unknown(said)

@@ -1,4 +1,6 @@
 //! S3.
+//!
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -8,7 +10,16 @@ use super::errors::{read_error, store_error};
 use crate::ports::Objects;
 use crate::ports::store::StoreError;
 
+/// Status of a read that is refused.
+const FORBIDDEN: u16 = 403;
+/// What is said where the bucket refuses a read. S3 does not tell a stranger whether an object is there.
+const DENIED: &str = "access denied: the role lacks s3:GetObject (or kms:Decrypt), or there is no such object and it lacks \
+                      s3:ListBucket";
+
 /// [`Objects`] over S3.
+///
+/// Reading needs `s3:GetObject` on the objects, and `s3:ListBucket` on the bucket: without the latter S3 answers 403 for an
+/// object that is not there, as for one that may not be read. That is an error which says so, never `None`.
 #[derive(Clone, Debug)]
 pub struct S3(pub Client);
 
@@ -23,6 +34,9 @@ impl Objects for S3 {
             Ok(found) => found,
             Err(error) => match error.as_service_error() {
                 Some(GetObjectError::NoSuchKey(_)) => return Ok(None),
+                Some(_) if error.raw_response().is_some_and(|response| response.status().as_u16() == FORBIDDEN) => {
+                    return Err(StoreError::NotDone(DENIED.to_owned()));
+                }
                 Some(_) | None => return Err(read_error(&error)),
             },
         };
@@ -44,5 +58,41 @@ impl Objects for S3 {
             }
         }
         Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::retry::RetryConfig;
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_s3::config::Credentials;
+
+    use super::super::scripted::{Scripted, answer};
+    use super::*;
+
+    /// What is read of a bucket that answers so.
+    async fn read(status: u16, code: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let body = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+        let server = Scripted::start(vec![answer(status, &body)]).await;
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("0", "local", None, None, "tests"))
+            .retry_config(RetryConfig::disabled())
+            .endpoint_url(server.endpoint())
+            .load()
+            .await;
+        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
+        let found = S3(Client::from_conf(config)).get_object("claims", "prefix/1", 100).await;
+        server.all_were_asked();
+        found
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_refused_is_no_missing_object_and_names_the_two_rights() {
+        assert_eq!(read(404, "NoSuchKey").await, Ok(None));
+        let denied = read(403, "AccessDenied").await.unwrap_err().to_string();
+        assert!(denied.contains("s3:GetObject") && denied.contains("s3:ListBucket"), "{denied}");
+        let other = read(404, "NoSuchBucket").await.unwrap_err().to_string();
+        assert!(other.contains("NoSuchBucket") && !other.contains("s3:ListBucket"), "{other}");
     }
 }

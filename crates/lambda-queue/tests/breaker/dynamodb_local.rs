@@ -42,7 +42,7 @@ async fn world() -> (Arc<Watched<Dynamo>>, World, MutexGuard<'static, ()>) {
         .unwrap();
     let table = client.create_table().table_name(TABLE).key_schema(key).attribute_definitions(attribute);
     table.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
-    (Watched::new(Dynamo(client)), World::new(17), turn)
+    (Watched::new(Dynamo::new(client.config().to_builder())), World::new(17), turn)
 }
 
 macro_rules! on_dynamodb_local {

@@ -1,7 +1,6 @@
 //! The tables of both sides.
 
 use aws_config::BehaviorVersion;
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, Region};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType as SdkKeyType,
@@ -31,7 +30,7 @@ pub async fn dynamo(endpoint: &str) -> Dynamo {
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
         .load()
         .await;
-    Dynamo(Client::new(&config))
+    Dynamo::new(&config)
 }
 
 fn key(name: &str, kind: SdkKeyType) -> KeySchemaElement {
@@ -49,7 +48,7 @@ pub async fn create(dynamo: &Dynamo, things: &str, rows: &str) {
         .key_schema(key("g", SdkKeyType::Hash))
         .key_schema(key("r", SdkKeyType::Range))
         .projection(projection);
-    let create = dynamo.0.create_table().table_name(things).billing_mode(BillingMode::PayPerRequest);
+    let create = dynamo.client().create_table().table_name(things).billing_mode(BillingMode::PayPerRequest);
     create
         .key_schema(key("id", SdkKeyType::Hash))
         .attribute_definitions(attribute("id", ScalarAttributeType::S))
@@ -59,7 +58,7 @@ pub async fn create(dynamo: &Dynamo, things: &str, rows: &str) {
         .send()
         .await
         .unwrap();
-    let create = dynamo.0.create_table().table_name(rows).billing_mode(BillingMode::PayPerRequest);
+    let create = dynamo.client().create_table().table_name(rows).billing_mode(BillingMode::PayPerRequest);
     create
         .key_schema(key("id", SdkKeyType::Hash))
         .key_schema(key("r", SdkKeyType::Range))
@@ -72,12 +71,12 @@ pub async fn create(dynamo: &Dynamo, things: &str, rows: &str) {
 
 pub async fn delete(dynamo: &Dynamo, things: &str, rows: &str) {
     for name in [things, rows] {
-        dynamo.0.delete_table().table_name(name).send().await.unwrap();
+        dynamo.client().delete_table().table_name(name).send().await.unwrap();
     }
 }
 
 pub async fn scan(dynamo: &Dynamo, name: &str) -> Vec<Item> {
-    let page = dynamo.0.scan().table_name(name).consistent_read(true).send().await.unwrap();
+    let page = dynamo.client().scan().table_name(name).consistent_read(true).send().await.unwrap();
     assert!(page.last_evaluated_key.is_none());
     let items = page.items.unwrap_or_default().into_iter();
     items.map(|item| item.into_iter().map(|(name, value)| (name, Value::from(value))).collect()).collect()

@@ -12,12 +12,15 @@
 mod cache;
 mod cache_shuttle;
 mod calls;
+mod doubts;
 #[cfg(feature = "aws")]
 mod dynamodb;
 mod guards;
 mod keys;
 mod leases;
 mod model;
+#[cfg(feature = "aws")]
+mod proofs;
 #[cfg(feature = "aws")]
 mod proxy;
 
@@ -26,6 +29,7 @@ use lambda_queue::memory::{Fault, KeyType, MemoryStore, Table, World};
 use serde_json::json;
 
 const TABLE: &str = "idempotency";
+const ROWS: &str = "rows";
 const DAY_MS: u64 = 86_400_000;
 const KEPT_MS: u64 = 393 * DAY_MS;
 
@@ -35,7 +39,7 @@ fn table() -> Table {
 
 fn setup() -> (MemoryStore, World) {
     let world = World::new(1);
-    let store = MemoryStore::new(world.clone()).with(table()).with(Table::new("rows", "id", KeyType::S));
+    let store = MemoryStore::new(world.clone()).with(table()).with(Table::new(ROWS, "id", KeyType::S));
     (store, world)
 }
 
@@ -49,6 +53,12 @@ fn key(name: &str) -> Key {
 
 fn fingerprint(payload: u32) -> Fingerprint {
     Fingerprint::of(&json!({ "payload": payload })).unwrap()
+}
+
+/// The calls from now on have these faults, one each, and those after them none.
+fn faults(store: &MemoryStore, faults: &[Fault]) {
+    let mut faults = faults.to_vec().into_iter();
+    store.set_faults(move |_| faults.next().unwrap_or_default());
 }
 
 /// The n-th call from now on has this fault, counted from 0.
