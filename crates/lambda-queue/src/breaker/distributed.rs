@@ -2,8 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+// As in the local one: in this crate's own unit tests the lock is shuttle's, which works only inside `shuttle::check_*`.
+#[cfg(test)]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::timeout;
 
@@ -15,8 +21,8 @@ use super::slots::Probes;
 use super::tally::Tally;
 use super::writes::Pen;
 use super::{CallError, MOST_PROBES, Pass, Rejected, State};
-use crate::ports::Store;
 use crate::ports::store::{StoreError, Write, Written};
+use crate::ports::{Store, Tries};
 use crate::{Clock, Failure, Ids, Random};
 
 /// How often a write is made whose answer gets lost: each one knows itself again.
@@ -165,7 +171,7 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
     ) -> Result<Self, InvalidSettings> {
         settings.check()?;
         let lane = format!("flush_{}", ports.below(LANES));
-        let (name, shared) = (dependency.into(), Mutex::default());
+        let (name, shared) = (dependency.into(), Mutex::new(Shared::default()));
         let reading = tokio::sync::Mutex::default();
         Ok(Self { name, settings, store, ports, lane, observers: Observers::default(), reading, shared })
     }
@@ -340,9 +346,11 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
     ) -> Result<Answer, StoreError> {
         let patience = Duration::from_millis(self.settings.store_timeout_ms);
         let mut last = StoreError::NotDone("not tried".to_owned());
+        let mut tries = Tries::default();
         for _ in 0..WRITE_TRIES {
             let written = timeout(patience, self.store.write(write.clone())).await;
-            last = match written.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned()))) {
+            let written = written.unwrap_or_else(|_| Err(StoreError::Unknown("no answer in time".to_owned())));
+            last = match tries.judge(written) {
                 Ok(written) => return self.answer(written, by).inspect_err(|error| self.failed(what, error)),
                 Err(lost @ StoreError::Unknown(_)) => lost,
                 Err(error @ (StoreError::NotDone(_) | StoreError::Unreadable(_))) => {
@@ -384,3 +392,7 @@ impl<S: Store, P: Clock + Random + Ids> DistributedBreaker<S, P> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(all(test, feature = "memory"))]
+#[path = "distributed_shuttle.rs"]
+mod under_shuttle;

@@ -2,7 +2,14 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+// In this crate's own unit tests the lock is shuttle's, which works only inside `shuttle::check_*`; every other test of what
+// collects is an integration test.
+#[cfg(test)]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
 
@@ -127,3 +134,7 @@ impl<C: Clock> Drop for Metrics<'_, C> {
 pub fn record(name: impl Into<Cow<'static, str>>, unit: impl IntoUnit, value: impl Into<Number>) {
     CURRENT.try_with(|recorder| recorder.metric(name, unit, value)).ok();
 }
+
+#[cfg(test)]
+#[path = "collect_shuttle.rs"]
+mod under_shuttle;
