@@ -46,6 +46,17 @@ pub use failure::{Answer, Done, Failure, Verdict};
 pub use ports::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
 pub use redacted::{REDACTED, Redacted};
 
+/// The pages' examples are compiled, and run where they say so.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/breaker.md")]
+    mod breaker {}
+    #[doc = include_str!("../docs/envelope.md")]
+    mod envelope {}
+    #[doc = include_str!("../docs/idempotency.md")]
+    mod idempotency {}
+    #[doc = include_str!("../docs/metrics.md")]
+    mod metrics {}
+}
