@@ -47,7 +47,7 @@ pub async fn handle<P: Ports + Random + Queue>(
 /// its queue.
 ///
 /// Idempotent: the key of the raw message is the case's, the case's id is made of the message's first id, and a letter counts
-/// once.
+/// once. Only the metric `cases_opened` is at least once: it is told each time that the letter is taken.
 pub async fn take(ports: &impl Ports, queue: &str, raw: Option<&Value>, record: &Record) -> Result<Done, Failure> {
     let origin = Origin::of(record, queue);
     let step = step_of(queue);
@@ -84,17 +84,26 @@ pub async fn take(ports: &impl Ports, queue: &str, raw: Option<&Value>, record: 
     };
     let kept = json!({ "queue": queue, "message": raw.cloned().unwrap_or_else(|| json!({ "body": record.body })) });
     ports.keep_raw(&raw_key, kept.to_string().into_bytes()).await.map_err(|error| left("raw message", &error))?;
-    match ports.record_letter(&case).await.map_err(|error| left("case", &error))? {
-        recorded @ (Recorded::Opened | Recorded::Again) => {
+    let recorded = ports.record_letter(&case).await.map_err(|error| left("case", &error))?;
+    // Also of one that is known: whoever recorded it may have died before it told, and then nobody has. Told twice does no harm,
+    // as the alarms ask only whether there was one.
+    tell_opened(&case, ports.now_ms());
+    match recorded {
+        Recorded::Opened | Recorded::Again => {
             let again = recorded == Recorded::Again;
             tracing::error!(
                 case_id = %case.case_id, order_id = case.order_id, step = case.step, class = case.class.name(),
                 fingerprint = case.fingerprint, again, "a dead letter is a case"
             );
-            tell_opened(&case, ports.now_ms());
             Ok(Done::now(Vec::new()))
         }
-        Recorded::Known => Ok(Done::already()),
+        Recorded::Known => {
+            tracing::warn!(
+                case_id = %case.case_id, order_id = case.order_id, step = case.step,
+                "a dead letter that was recorded before came again: its case is told once more"
+            );
+            Ok(Done::already())
+        }
     }
 }
 

@@ -144,6 +144,29 @@ async fn a_letter_that_is_counted_already_is_acknowledged_again() {
     }
 }
 
+/// Whoever recorded a letter may have been killed before it told: the letter comes again, is known, and is told then.
+#[test]
+fn the_alarms_are_told_of_a_case_each_time_a_letter_of_it_is_taken() {
+    // The metrics are lines of the process's own output: of one that runs the test above, in which three letters are taken.
+    let this = std::env::current_exe().unwrap();
+    let above = "a_letter_that_is_counted_already_is_acknowledged_again";
+    // Two threads: with one the harness begins a line that the test's output then goes on with.
+    let ran = std::process::Command::new(this).args(["--exact", above, "--nocapture", "--test-threads=2"]).output();
+    let ran = ran.unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let told: Vec<Value> = String::from_utf8(ran.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["cases_opened"] == 1)
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told.iter().all(|line| (&line["step"], &line["class"]) == (&json!("payment"), &json!("poison"))),
+        "{told:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_sqs_moved_is_looked_up_and_a_table_that_does_not_answer_is_no_reason_to_leave_it() {
     let world = World::default();
