@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::{out, table};
 use super::target::Target;
-use crate::stack::{Clients, queue_depths};
+use crate::stack::{Clients, QueueDepth, queue_depths};
 
 /// What is in the queues.
 #[derive(Debug, Subcommand)]
@@ -30,7 +30,7 @@ pub(super) struct Stack {
 
 #[derive(Debug, Args)]
 pub(super) struct Peek {
-    /// The queue, by its name with or without the stack's: payment-express, notify.fifo, stock-dlq
+    /// The queue, by its name with or without the stack's and without `.fifo`: payment-express, notify, stock-dlq
     queue: String,
     /// How many messages at most
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=10))]
@@ -71,8 +71,7 @@ async fn clients(target: &Target) -> anyhow::Result<Clients> {
 async fn peek(what: &Peek, json: bool) -> anyhow::Result<()> {
     let (clients, name) = (clients(&what.target).await?, what.target.name()?);
     let queues = queue_depths(&clients, &name).await?;
-    let full = format!("{name}-{}", what.queue);
-    let Some(queue) = queues.iter().find(|queue| queue.name == what.queue || queue.name == full) else {
+    let Some(queue) = named(&queues, &what.queue, &name) else {
         bail!("there is no queue {}: `orderflow queue list` shows them", what.queue);
     };
     let url = clients.sqs.get_queue_url().queue_name(&queue.name).send().await.context("the queue has no address")?;
@@ -106,6 +105,15 @@ async fn peek(what: &Peek, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The queue of a name: with or without the stack's before it, with or without `.fifo` behind it.
+fn named<'a>(queues: &'a [QueueDepth], name: &str, stack: &str) -> Option<&'a QueueDepth> {
+    let full = format!("{stack}-{name}");
+    let find = |is: &dyn Fn(&str) -> bool| queues.iter().find(|queue| is(&queue.name));
+    // The whole name first: it is the one that was meant.
+    find(&|is| is == name || is == full)
+        .or_else(|| find(&|is| is.strip_suffix(".fifo").is_some_and(|plain| plain == name || plain == full)))
+}
+
 fn shown(message: &aws_sdk_sqs::types::Message) -> Value {
     let system = |name: Name| message.attributes().and_then(|all| all.get(&name)).cloned();
     let sent = system(Name::SentTimestamp).and_then(|ms| ms.parse().ok()).map(rfc3339);
@@ -123,4 +131,31 @@ fn shown(message: &aws_sdk_sqs::types::Message) -> Value {
         "attributes": attributes,
         "body": message.body(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_found_by_any_of_its_names() {
+        let queue = |name: &str| QueueDepth { name: name.to_owned(), visible: 0, in_flight: 0, delayed: 0 };
+        let queues =
+            ["shop-stock-dlq", "shop-notify.fifo", "shop-notify-dlq.fifo", "shop-both.fifo", "shop-both"].map(queue);
+        for (name, found) in [
+            ("stock-dlq", Some("shop-stock-dlq")),
+            ("shop-stock-dlq", Some("shop-stock-dlq")),
+            ("notify.fifo", Some("shop-notify.fifo")),
+            ("notify", Some("shop-notify.fifo")),
+            ("notify-dlq", Some("shop-notify-dlq.fifo")),
+            ("shop-notify-dlq", Some("shop-notify-dlq.fifo")),
+            ("notify-dlq.fifo", Some("shop-notify-dlq.fifo")),
+            ("both", Some("shop-both")),
+            ("stock-dlq.fifo", None),
+            ("stock", None),
+            ("", None),
+        ] {
+            assert_eq!(named(&queues, name, "shop").map(|queue| queue.name.as_str()), found, "{name}");
+        }
+    }
 }
