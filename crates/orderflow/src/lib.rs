@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 mod replay;
 pub mod stack;
+mod strangers;
 pub mod trace;
 
 /// Whether a command failed only because whoever read its output has left, as `head` does.

@@ -8,11 +8,12 @@ use lambda_queue::ports::Store as _;
 use lambda_queue::ports::store::{number_of, text, text_of};
 use order::Order;
 use platform::Aws;
-use ports::{CaseIndex, CaseStatus, ReadCases as _, StoredCase};
+use ports::{CaseIndex, CaseStatus, ReadCases as _, StoredCase, UnreadableCase};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::stack::FUNCTIONS;
+use crate::strangers::strangers;
 
 /// Before the order's acceptance: its request is logged a moment earlier.
 const BEFORE_MS: u64 = 60_000;
@@ -76,11 +77,15 @@ pub struct Trace {
 /// When the tables cannot be read.
 pub async fn collect(aws: &Aws, order: &Order, sources: &Sources) -> anyhow::Result<Trace> {
     let mut trace = Trace { entries: of_row(order), effects: effects(aws, order).await?, missing: Vec::new() };
-    for case in cases(aws, order).await? {
-        for audit in aws.audits_of(case.case.case_id.as_str()).await? {
-            trace.entries.push(operator(&audit));
-        }
-        trace.entries.push(of_case(&case));
+    let (cases, mut unreadable) = cases(aws, order).await?;
+    match strangers(&sources.config, &aws.names().cases_table, Some(&order.order_id.to_string())).await {
+        Ok(found) => unreadable.extend(found),
+        Err(error) => trace.missing.push(format!("{error:#}")),
+    }
+    let of_cases = cases.iter().map(|case| (case.case.case_id.as_str(), of_case(case)));
+    for (id, entry) in of_cases.chain(unreadable.iter().map(|one| (one.case_id.as_str(), of_unreadable(one)))) {
+        trace.entries.extend(aws.audits_of(id).await?.iter().map(operator));
+        trace.entries.push(entry);
     }
     trace.entries.extend(aws.audits_of(&order.order_id.to_string()).await?.iter().map(operator));
     if let Some(url) = &sources.sandbox_url {
@@ -126,6 +131,15 @@ fn of_case(case: &StoredCase) -> Entry {
     }
 }
 
+fn of_unreadable(one: &UnreadableCase) -> Entry {
+    Entry {
+        at_ms: one.opened_at_ms,
+        source: "case",
+        what: format!("case {}, which this program cannot read", one.case_id),
+        more: one.unreadable.clone(),
+    }
+}
+
 fn operator(audit: &ports::Audit) -> Entry {
     Entry {
         at_ms: audit.at_ms,
@@ -135,10 +149,11 @@ fn operator(audit: &ports::Audit) -> Entry {
     }
 }
 
-/// The order's cases. No index leads from an order to them: the open and the decided ones are looked through.
-async fn cases(aws: &Aws, order: &Order) -> anyhow::Result<Vec<StoredCase>> {
+/// The order's cases, and those of them that cannot be read. No index leads from an order to them: the open and the decided ones
+/// are looked through.
+async fn cases(aws: &Aws, order: &Order) -> anyhow::Result<(Vec<StoredCase>, Vec<UnreadableCase>)> {
     let id = order.order_id.to_string();
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     for status in CaseStatus::ALL {
         let mut after = None;
         loop {
@@ -146,13 +161,14 @@ async fn cases(aws: &Aws, order: &Order) -> anyhow::Result<Vec<StoredCase>> {
             // The newest come first: none is older than its order.
             let is_past = page.cases.last().is_some_and(|case| case.case.opened_at_ms < order.created_at);
             found.extend(page.cases.into_iter().filter(|case| case.case.order_id == id));
+            unreadable.extend(page.unreadable.into_iter().filter(|one| one.order_id == id));
             after = page.next;
             if after.is_none() || is_past {
                 break;
             }
         }
     }
-    Ok(found)
+    Ok((found, unreadable))
 }
 
 async fn effects(aws: &Aws, order: &Order) -> anyhow::Result<Vec<EffectNow>> {

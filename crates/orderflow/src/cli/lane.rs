@@ -8,12 +8,13 @@ use clap::{Args, Subcommand};
 use lambda_queue::Clock as _;
 use lambda_queue::lag::Word;
 use order::{Lane, Step};
+use platform::Aws;
 use ports::{Deadlines, LaneRows, ReadLanes as _, queue_name};
 use serde::Serialize;
 
 use super::output::{out, table};
-use super::target::Target;
-use crate::stack::queue_depths;
+use super::target::{Outputs, Target};
+use crate::stack::{Clients, queue_depths};
 
 /// Lanes.
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,21 @@ pub(super) struct Status {
 pub(super) async fn run(command: LaneCommand, json: bool) -> anyhow::Result<()> {
     let LaneCommand::Status(what) = command;
     let (clients, outputs) = what.target.resolve().await?;
+    let shown = look(&what.target.aws().await?, &clients, &outputs, &what.target.name()?).await?;
+    if json {
+        writeln!(out(), "{}", serde_json::to_string_pretty(&shown)?)?;
+        return Ok(());
+    }
+    print(&shown)
+}
+
+/// Every lane of a stack, as it stands now.
+pub(super) async fn look(
+    aws: &Aws,
+    clients: &Clients,
+    outputs: &Outputs,
+    stack: &str,
+) -> anyhow::Result<Vec<LaneStatus>> {
     let seconds = |output: &str| -> anyhow::Result<u64> {
         let text = outputs.output(output)?;
         let seconds: u64 = text.parse().with_context(|| format!("the stack's output {output} is no number: {text}"))?;
@@ -41,63 +57,58 @@ pub(super) async fn run(command: LaneCommand, json: bool) -> anyhow::Result<()> 
         standard_ms: seconds("StandardDeadlineSeconds")?,
         bulk_ms: seconds("BulkDeadlineSeconds")?,
     };
-    let aws = what.target.aws().await?;
     let rows = aws.read_lanes().await.context("what was told of the lanes cannot be read")?;
-    let name = what.target.name()?;
-    let queues = queue_depths(&clients, &name).await?;
+    let queues = queue_depths(clients, stack).await?;
     let depth = |step, lane| {
-        let queue = format!("{name}-{}", queue_name(step, lane));
-        queues.iter().find(|depth| depth.name == queue).map(|depth| depth.visible)
+        let queue = format!("{stack}-{}", queue_name(step, lane));
+        queues.iter().find(|depth| depth.name == queue).map(|depth| (depth.visible, depth.in_flight))
     };
-    let shown = shown(&deadlines, &rows, depth, aws.now_ms());
-    if json {
-        writeln!(out(), "{}", serde_json::to_string_pretty(&shown)?)?;
-        return Ok(());
-    }
-    print(&shown)
+    Ok(shown(&deadlines, &rows, depth, aws.now_ms()))
 }
 
 /// A lane as `--json` prints it.
-#[derive(Debug, Serialize)]
-struct LaneStatus {
-    lane: &'static str,
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LaneStatus {
+    pub(super) lane: &'static str,
     /// Whether the API takes new orders for it. It looks every two seconds.
-    accepted: bool,
+    pub(super) accepted: bool,
     /// What a new order would wait.
-    estimated_wait_ms: u64,
+    pub(super) estimated_wait_ms: u64,
     /// `null`: it has none, and is never shed.
-    deadline_ms: Option<u64>,
+    pub(super) deadline_ms: Option<u64>,
     /// Until the estimate is below the deadline, as it looks; 0 where the lane is accepted.
-    shed_for_ms: u64,
+    pub(super) shed_for_ms: u64,
     /// The lane on whose account it is shed: itself, or one above; `null` where it is accepted.
-    late_lane: Option<&'static str>,
-    steps: Vec<StepStatus>,
+    pub(super) late_lane: Option<&'static str>,
+    pub(super) steps: Vec<StepStatus>,
 }
 
 /// A step of it. What it told counts while it is at most half a minute old.
-#[derive(Debug, Serialize)]
-struct StepStatus {
-    step: &'static str,
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct StepStatus {
+    pub(super) step: &'static str,
     /// What it told is young enough to count.
-    fresh: bool,
+    pub(super) fresh: bool,
     /// Whom it calls is away or just back: whatever it told does not count.
-    recovering: bool,
-    lag_ms: Option<u64>,
-    told_ms_ago: Option<u64>,
+    pub(super) recovering: bool,
+    pub(super) lag_ms: Option<u64>,
+    pub(super) told_ms_ago: Option<u64>,
     /// In its queue now.
-    visible: Option<u64>,
+    pub(super) visible: Option<u64>,
+    /// Received now, and neither done nor given back.
+    pub(super) in_flight: Option<u64>,
     /// Acknowledged in the last half minute, by all processes.
-    done_per_second: f64,
+    pub(super) done_per_second: f64,
     /// What it does while it is late; `null`: it is not, or not for long enough.
-    capacity_per_second: Option<f64>,
+    pub(super) capacity_per_second: Option<f64>,
     /// Its part of the estimate; `null`: nothing is known.
-    wait_ms: Option<u64>,
+    pub(super) wait_ms: Option<u64>,
 }
 
 fn shown(
     deadlines: &Deadlines,
     rows: &LaneRows,
-    visible: impl Fn(Step, Lane) -> Option<u64>,
+    held: impl Fn(Step, Lane) -> Option<(u64, u64)>,
     now_ms: u64,
 ) -> Vec<LaneStatus> {
     let shed = deadlines.shed(|lane| rows.estimate(lane, now_ms).wait_ms);
@@ -106,13 +117,15 @@ fn shown(
         let of_step = |step: Step| {
             let word = rows.lanes.get(&lane).and_then(|row| row.steps.get(step.name()));
             let late = word.filter(|word| word.is_late(now_ms) && word.is_fresh(now_ms));
+            let (visible, in_flight) = held(step, lane).unzip();
             StepStatus {
                 step: step.name(),
                 fresh: word.is_some_and(|word| word.is_fresh(now_ms)),
                 recovering: rows.is_recovering(step, now_ms),
                 lag_ms: word.map(|word| word.lag_ms),
                 told_ms_ago: word.map(|word| now_ms.saturating_sub(word.at_ms)),
-                visible: visible(step, lane),
+                visible,
+                in_flight,
                 done_per_second: word.and_then(|word| word.pace(now_ms)).map_or(0.0, |pace| pace.per_second()),
                 capacity_per_second: late.and_then(Word::capacity).map(|pace| pace.per_second()),
                 wait_ms: estimated.steps.iter().find(|of| of.step == step).and_then(|of| of.wait_ms),
@@ -179,7 +192,7 @@ fn print(lanes: &[LaneStatus]) -> anyhow::Result<()> {
 }
 
 /// Short: what matters is the magnitude.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {
         0 => format!("{ms} ms"),
@@ -220,8 +233,12 @@ mod tests {
             breakers: BTreeMap::from([(Dependency::Carrier, carrier)]),
         };
         let deadlines = Deadlines { express_ms: 60_000, standard_ms: 300_000, bulk_ms: 0 };
-        let shown =
-            shown(&deadlines, &rows, |step, lane| (lane == Lane::Standard && step == Step::Stock).then_some(3), now_ms);
+        let shown = shown(
+            &deadlines,
+            &rows,
+            |step, lane| (lane == Lane::Standard && step == Step::Stock).then_some((3, 2)),
+            now_ms,
+        );
         let all: Vec<_> = shown
             .iter()
             .map(|of| (of.lane, of.accepted, of.estimated_wait_ms, of.deadline_ms, of.shed_for_ms))
@@ -242,8 +259,8 @@ mod tests {
         assert_eq!((payment.capacity_per_second, payment.wait_ms), (Some(1.0), Some(2_399_000)));
         assert_eq!(payment.done_per_second, 1.0);
         assert_eq!(
-            (stock.fresh, stock.told_ms_ago, stock.visible, stock.wait_ms),
-            (false, Some(40_000), Some(3), None)
+            (stock.fresh, stock.told_ms_ago, stock.visible, stock.in_flight, stock.wait_ms),
+            (false, Some(40_000), Some(3), Some(2), None)
         );
     }
 

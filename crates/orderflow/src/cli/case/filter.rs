@@ -11,6 +11,9 @@ use ports::{CaseClass, CaseIndex, CaseKind, CaseStatus, ReadCases, StoreError, S
 use serde_json::{Value, json};
 use triage_dead_letters::replay::group_of;
 
+use crate::cli::target::Target;
+use crate::strangers::strangers;
+
 /// Cases that one command holds at most: those that fit, of however many it looks through.
 const MOST: usize = 50_000;
 /// Of a page.
@@ -155,14 +158,8 @@ impl Filter {
             && self.newer_than.is_none_or(|most_ms| age_ms <= most_ms)
     }
 
-    /// The cases of a status that are so, the newest first, at most so many; of those that cannot be read a word on the side.
-    pub(in crate::cli) async fn find(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Vec<StoredCase>> {
-        let found = self.look(aws, status, most).await?;
-        found.mention();
-        Ok(found.cases)
-    }
-
-    /// The same, with those that cannot be read: whatever is asked for, they may be so.
+    /// The cases of a status that are so, the newest first, at most so many; with those that cannot be read: whatever is asked
+    /// for, they may be so.
     pub(super) async fn look(&self, aws: &Aws, status: Status, most: usize) -> anyhow::Result<Found> {
         let mut found = Found::default();
         for index in self.indexes(status) {
@@ -197,6 +194,27 @@ impl Filter {
         Ok(())
     }
 
+    /// The open ones that are so, the newest first, at most so many of those that can be read; and whether there may be more.
+    pub(in crate::cli) async fn newest_open(&self, aws: &Aws, most: usize) -> anyhow::Result<(Vec<StoredCase>, bool)> {
+        let (found, is_cut) = self.newest_open_as_of(aws, aws.now_ms(), most).await?;
+        found.mention();
+        Ok((found.cases, is_cut))
+    }
+
+    async fn newest_open_as_of(&self, aws: &impl ReadCases, now_ms: u64, most: usize) -> anyhow::Result<(Found, bool)> {
+        let mut found = Found::default();
+        for index in self.indexes(Status::Open) {
+            let take = async |page: Found| {
+                found.extend(page);
+                Ok(found.cases.len() < most)
+            };
+            self.walk_as_of(aws, now_ms, &index, Status::Open, take).await?;
+        }
+        let is_cut = found.cases.len() >= most;
+        found.cases.truncate(most);
+        Ok((found, is_cut))
+    }
+
     /// The open ones that are so, the oldest first, at most so many; and how many more there are.
     async fn oldest(&self, aws: &impl ReadCases, now_ms: u64, most: usize) -> anyhow::Result<(Found, usize)> {
         let mut kept: VecDeque<StoredCase> = VecDeque::new();
@@ -218,8 +236,22 @@ impl Filter {
         Ok((Found { cases: kept.into_iter().rev().collect(), unreadable }, more))
     }
 
+    /// Where every status is asked for: those in one that this program does not know. That of one cause leads to them anyway.
+    pub(super) async fn strangers(&self, target: &Target, aws: &Aws, status: Status) -> anyhow::Result<Found> {
+        if status != Status::All || self.cause().is_some() {
+            return Ok(Found::default());
+        }
+        let unreadable = strangers(&target.config().await?, &aws.names().cases_table, None).await?;
+        Ok(Found { cases: Vec::new(), unreadable })
+    }
+
+    /// The one cause that is asked for.
+    fn cause(&self) -> Option<&String> {
+        self.fingerprint.as_ref().filter(|print| !print.ends_with('*'))
+    }
+
     fn indexes(&self, status: Status) -> Vec<CaseIndex> {
-        match self.fingerprint.as_ref().filter(|print| !print.ends_with('*')) {
+        match self.cause() {
             Some(print) => vec![CaseIndex::Fingerprint(print.clone())],
             None => status.all().into_iter().map(CaseIndex::Status).collect(),
         }
@@ -284,17 +316,17 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn extend(&mut self, page: Self) {
+    pub(super) fn extend(&mut self, page: Self) {
         self.cases.extend(page.cases);
         self.unreadable.extend(page.unreadable);
     }
 
     /// Says on the side that there are some that cannot be read.
-    fn mention(&self) {
+    pub(super) fn mention(&self) {
         if let Some(one) = self.unreadable.first() {
             let count = self.unreadable.len();
             eprintln!(
-                "{count} cases cannot be read by this program, {} for one: `orderflow case list` shows them",
+                "{count} cases cannot be read by this program, {} for one: `orderflow case list --status all` shows them",
                 one.case_id
             );
         }

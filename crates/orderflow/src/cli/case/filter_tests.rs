@@ -86,6 +86,17 @@ async fn the_oldest_are_taken_first_from_however_many_there_are() {
 }
 
 #[tokio::test]
+async fn of_more_than_anybody_looks_at_the_newest_are_taken_and_that_there_are_more_is_said() {
+    let newest = async |open: u32| Filter::any().newest_open_as_of(&Table(open), 0, 1_000).await.unwrap();
+    let (found, is_cut) = newest(60_001).await;
+    assert_eq!((found.cases.len(), is_cut), (1_000, true));
+    assert_eq!(found.cases[0].case.case_id.as_str(), "case-60001");
+    assert_eq!(found.unreadable.len(), 1, "one that cannot be read hides none");
+    let (found, is_cut) = newest(250).await;
+    assert_eq!((found.cases.len(), is_cut), (250, false));
+}
+
+#[tokio::test]
 async fn one_that_cannot_be_read_is_told_apart_from_one_that_is_not_there() {
     let found = chosen(false, None, 1, &["case-7", "newer"]).load_as_of(&Table(0), 0).await.unwrap();
     assert_eq!((found.cases.len(), found.unreadable.len()), (1, 1));

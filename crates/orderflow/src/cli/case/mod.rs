@@ -83,8 +83,8 @@ pub(super) struct Replay {
     #[arg(long)]
     despite_breaker: bool,
     /// Why: written down with each case
-    #[arg(long, default_value = "")]
-    reason: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
     #[command(flatten)]
     asking: Asking,
     #[command(flatten)]
@@ -133,12 +133,16 @@ pub(super) async fn run(command: CaseCommand, json: bool) -> anyhow::Result<()> 
     match command {
         CaseCommand::List(what) => {
             let aws = what.target.aws().await?;
-            let found = what.filter.look(&aws, what.status, what.limit).await?;
+            let mut found = what.filter.look(&aws, what.status, what.limit).await?;
+            found.extend(what.filter.strangers(&what.target, &aws, what.status).await?);
             if json { print(&found.to_json()) } else { Ok(show::cases(&found, aws.now_ms())?) }
         }
         CaseCommand::Groups(what) => {
             let aws = what.target.aws().await?;
-            let mut groups = show::groups_of(&what.filter.find(&aws, what.status, usize::MAX).await?);
+            let mut found = what.filter.look(&aws, what.status, usize::MAX).await?;
+            found.extend(what.filter.strangers(&what.target, &aws, what.status).await?);
+            found.mention();
+            let mut groups = show::groups_of(&found.cases);
             groups.truncate(what.limit);
             if json {
                 print(&groups)?
@@ -152,7 +156,8 @@ pub(super) async fn run(command: CaseCommand, json: bool) -> anyhow::Result<()> 
         CaseCommand::Close(what) => close_all(&what, json).await,
         CaseCommand::Export(what) => {
             let aws = what.target.aws().await?;
-            what.filter.pages(&aws, what.status, async |page| export(&aws, page, what.audits).await).await
+            what.filter.pages(&aws, what.status, async |page| export(&aws, page, what.audits).await).await?;
+            export(&aws, what.filter.strangers(&what.target, &aws, what.status).await?, what.audits).await
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use triage_dead_letters::replay::{Action, Outcome, Pace, Report, Stopped, group_of, plan, run};
 
@@ -39,7 +39,7 @@ pub(super) async fn replay(what: &Replay, json: bool) -> anyhow::Result<()> {
     let refused = planned.len() - doing + unreadable.len();
     ensure!(doing > 0, "none of these can be replayed: see what they say with --dry-run");
     what.asking.confirm(&format!("Replay {doing} cases, at most {} a second?", what.rate))?;
-    let reason = if what.reason.is_empty() { "replayed" } else { what.reason.as_str() };
+    let reason = what.reason.as_deref().context("why? Say it with --reason")?;
     let by = by(&what.target, reason).await?;
     let pace = Pace { between: Duration::from_secs_f64(1.0 / what.rate), watch: Duration::from_secs(what.watch) };
     let total = planned.len();

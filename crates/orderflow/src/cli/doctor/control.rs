@@ -55,7 +55,9 @@ fn judge_breaker(row: &Row, now_ms: u64) -> Option<Finding> {
         (State::HalfOpen, _) => (
             Health::Warn,
             format!("{name} is half open {since}: it waits for a good probe{cause}"),
-            format!("`orderflow breaker list` in a minute; `orderflow breaker probe {name}` asks for one now"),
+            format!(
+                "`orderflow breaker list` in a minute; `orderflow breaker probe {name} --reason ...` asks for one now"
+            ),
         ),
     };
     Some(Finding::new(BREAKERS, health, seen, advice))

@@ -4,20 +4,29 @@
 //! | module | looks at |
 //! | --- | --- |
 //! | [`queues`] | what waits in the queues, and dead letters that triage does not take |
+//! | [`lanes`] | how late each lane is, and steps at a standstill |
+//! | [`work`] | the API, open cases, the reconciliation's last runs |
+//! | [`overdue`] | orders that nobody recovers, and those that are sent again in vain |
 //! | [`control`] | breakers, and whether the event source mappings are as `control-breakers` wants them |
-//! | [`work`] | the API, open cases, overdue orders, the reconciliation's last run |
-//! | [`settings`] | functions; settings of queues, mappings and functions against the stack's own template |
+//! | [`schedules`], [`alarms`] | whether the schedules are on; which alarms have gone off |
+//! | [`functions`], [`settings`] | functions; settings of queues, mappings and functions against the stack's own template |
 //! | [`drift`] | CloudFormation's own drift detection |
 //!
-//! [`reads`] asks Lambda, each thing once and slowly. Each check has a pure part that judges and a part that reads. They run side by side, and one that fails says so for itself: it
-//! hides no other.
+//! [`reads`] asks Lambda, each thing once and slowly; [`signed`] the services that have no client here. Each check has a pure part
+//! that judges and a part that reads. They run side by side, and one that fails says so for itself: it hides no other.
 
+mod alarms;
 mod control;
 mod drift;
 mod finding;
+mod functions;
+mod lanes;
+mod overdue;
 mod queues;
 mod reads;
+mod schedules;
 mod settings;
+mod signed;
 mod template;
 mod work;
 
@@ -33,24 +42,19 @@ use serde_json::json;
 
 use finding::{Finding, Health, many, overall};
 use reads::Lambda;
+use signed::Signed;
 use template::Template;
 use tokio::sync::OnceCell;
 
 use super::output::{out, table};
-use super::target::Target;
+use super::target::{Outputs, Target};
 use crate::Ended;
 use crate::stack::Clients;
 
 /// Longest that one check may take, unless it waits for CloudFormation.
 const CHECK: Duration = Duration::from_secs(30);
 /// What none of the checks looks at, and where else it is seen: `docs/runbooks/README.md`.
-const UNSEEN: [&str; 5] = [
-    "the schedules",
-    "the daily reconciliation",
-    "CloudWatch's alarms",
-    "the age of what waits",
-    "how far the consumers of streams are behind",
-];
+const UNSEEN: [&str; 2] = ["the age of the oldest message of a queue", "how far the consumers of streams are behind"];
 /// Exit codes: something is bad; something could not be looked at.
 const BAD: u8 = 1;
 const NOT_CHECKED: u8 = 2;
@@ -59,10 +63,9 @@ const NOT_CHECKED: u8 = 2;
 #[command(
     after_help = "It exits with 0 when all is well or only to be kept in mind (warn), 1 when something is bad, 2 when \
     something could not be looked at. It reads, and changes nothing.\n\n\
-    Not looked at, and named in the last line: whether the schedules are on (`aws scheduler list-schedules --name-prefix \
-    <stack>-`), the daily reconciliation, and what CloudWatch alone knows: its alarms, the age of the oldest message of a queue, \
-    how far the consumers of streams are behind. `aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix \
-    <stack>-` shows what has gone off."
+    Not looked at, and named in the last line: the age of the oldest message of a queue, and how far the consumers of streams are \
+    behind. CloudWatch alone knows them, and its alarms, which are looked at, tell once they are too much; where it judges no \
+    alarm, as on a local stack, they are named there too."
 )]
 pub(super) struct Doctor {
     /// Let CloudFormation compare every resource with the template too: takes minutes on AWS
@@ -82,6 +85,9 @@ struct Ward {
     /// CloudFormation, SQS.
     clients: Clients,
     lambda: Lambda,
+    /// CloudWatch, EventBridge Scheduler.
+    signed: Signed,
+    outputs: Outputs,
     /// The stack's own template, or why it could not be read.
     template: OnceCell<Result<Template, String>>,
     /// The stack's name.
@@ -154,10 +160,13 @@ impl Doctor {
             Some(info) => info.api_url,
             None => outputs.output("ApiUrl")?.to_owned(),
         };
+        let config = self.target.config().await?;
         Ok(Ward {
             aws: self.target.aws().await?,
             clients,
-            lambda: Lambda::new(aws_sdk_lambda::Client::new(&self.target.config().await?)),
+            lambda: Lambda::new(aws_sdk_lambda::Client::new(&config)),
+            signed: Signed::new(config)?,
+            outputs,
             template: OnceCell::new(),
             stack: self.target.name()?,
             api_url,
@@ -171,16 +180,19 @@ impl Doctor {
 async fn examine(ward: &Ward) -> Vec<Finding> {
     let patient = if ward.detect_drift { drift::LONGEST_DETECTION } else { CHECK };
     let looks = CHECK + queues::pause(ward.patient);
-    let checks: [LocalBoxFuture<'_, Vec<Finding>>; 10] = [
+    let checks: [LocalBoxFuture<'_, Vec<Finding>>; 13] = [
         Box::pin(check("api", CHECK, work::api(ward))),
         Box::pin(check("queues", looks, queues::look(ward))),
+        Box::pin(check("lanes", CHECK, lanes::look(ward))),
         Box::pin(check("cases", CHECK, work::cases(ward))),
-        Box::pin(check("overdue", CHECK, work::overdue(ward))),
+        Box::pin(check("overdue", CHECK, overdue::look(ward))),
         Box::pin(check("breakers", CHECK, control::breakers(ward))),
         Box::pin(check("mappings", CHECK, control::mappings(ward))),
+        Box::pin(check("schedules", CHECK, schedules::look(ward))),
         Box::pin(check("reconciliation", CHECK, work::reconciliation(ward))),
-        Box::pin(check("functions", CHECK, settings::functions(ward))),
+        Box::pin(check("functions", CHECK, functions::functions(ward))),
         Box::pin(check("settings", CHECK, settings::settings(ward))),
+        Box::pin(check("alarms", CHECK, alarms::look(ward))),
         Box::pin(check("drift", patient, drift::detection(ward))),
     ];
     join_all(checks).await.into_iter().flatten().collect()
