@@ -33,11 +33,11 @@ pub(super) struct Reconcile {
     #[arg(long = "order", value_name = "ORDER")]
     orders: Vec<OrderId>,
     /// Open a case for each difference. Without it nothing is changed
-    #[arg(long)]
+    #[arg(long, requires = "reason")]
     open_cases: bool,
     /// Why: written down with each case that is opened
-    #[arg(long, default_value = "found by hand")]
-    reason: String,
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     asking: Asking,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(super) async fn run(what: Reconcile, json: bool) -> anyhow::Result<()> {
     let undecided = found.iter().filter(|one| !one.is_decided()).count();
     if what.open_cases && undecided > 0 {
         what.asking.confirm(&format!("Open a case for each of {undecided} differences?"))?;
-        let by = by(&what.target, &what.reason).await?;
+        let by = by(&what.target, what.reason.as_deref().context("why? Say it with --reason")?).await?;
         for one in found.iter_mut().filter(|one| !one.is_decided()) {
             let (_, stands) = open_case(&aws, &one.difference).await?;
             if stands == Stands::Opened {
@@ -108,7 +108,7 @@ pub(super) async fn run(what: Reconcile, json: bool) -> anyhow::Result<()> {
     } else if undecided > 0 && !what.open_cases {
         writeln!(
             out(),
-            "nothing is changed: --open-cases opens a case for each; docs/runbooks/reconciliation.md says more"
+            "nothing is changed: --open-cases --reason ... opens a case for each; docs/runbooks/reconciliation.md says more"
         )?;
     }
     Ok(())

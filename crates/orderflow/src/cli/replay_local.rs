@@ -40,7 +40,7 @@ pub(super) struct ReplayLocal {
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// Let it write, send and call the providers, as the deployed one would; asks first
-    #[arg(long)]
+    #[arg(long, requires = "reason")]
     with_effects: bool,
     /// Take the message from --stack and run it on the local stack: on AWS nothing can be held back. Its state folder
     /// [default: .local in the project]
@@ -53,9 +53,9 @@ pub(super) struct ReplayLocal {
     /// Log from this level on [default: as deployed]
     #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log_level: Option<String>,
-    /// Why: written down where it may have effects
-    #[arg(long, default_value = "debugging")]
-    reason: String,
+    /// Why: written down where it may have effects, and needed there
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     asking: Asking,
     #[command(flatten)]
@@ -191,7 +191,7 @@ impl ReplayLocal {
         }
         let function = replay.function;
         self.asking.confirm(&format!("{function} may read and change all of these, as on {stack} itself. Run it?"))?;
-        let by = by(&self.target, &self.reason).await?;
+        let by = by(&self.target, self.reason.as_deref().context("why? Say it with --reason")?).await?;
         let detail = format!("{function} on the operator's machine, with effects");
         aws.write_audit(&by.audit(aws, "replay-local", self.case_id.as_str(), detail)).await?;
         Ok(())
@@ -232,11 +232,12 @@ async fn guarded(mut environment: BTreeMap<String, String>) -> anyhow::Result<(B
         eprintln!("not given to it, as they lead around what holds it back: {}", closed.join(", "));
     }
     let mut guards = Vec::new();
+    let words = environment.get("BREAKERS_TABLE").cloned();
     for (name, what) in
         [("AWS_ENDPOINT_URL", What::Aws)].into_iter().chain(PROVIDERS.map(|name| (name, What::Provider)))
     {
         let Some(address) = environment.get_mut(name) else { continue };
-        let guard = Guard::before(address, what).await?;
+        let guard = Guard::before(address, what, words.as_deref()).await?;
         guard.address().clone_into(address);
         guards.push(guard);
     }

@@ -1,6 +1,7 @@
 //! Stands between a function's process and the world while its message is tried out: what reads passes, what would change
 //! something does not. A message that it would send is held back, and it is told that it was sent: nothing reads the answer. A
-//! write is refused, as nobody can say what would have come of its condition.
+//! write is refused, as nobody can say what would have come of its condition. What a process tells of itself after any batch, how
+//! late its lane is and how its provider answers, is held back without a word: it is nothing that the message did.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,17 +62,19 @@ pub(crate) struct Guard {
 
 struct Shared {
     what: What,
+    /// The table that a process tells of itself to.
+    words: Option<String>,
     upstream: String,
     http: reqwest::Client,
     held: Arc<Mutex<Vec<Held>>>,
 }
 
 impl Guard {
-    /// Before `upstream`, a base address.
+    /// Before `upstream`, a base address. `words`: the table of lanes and breakers, where its words are not told.
     ///
     /// # Errors
     /// Where no port can be bound.
-    pub(crate) async fn before(upstream: &str, what: What) -> anyhow::Result<Self> {
+    pub(crate) async fn before(upstream: &str, what: What, words: Option<&str>) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
         let address = format!("http://{}", listener.local_addr()?);
         let held = Arc::<Mutex<Vec<Held>>>::default();
@@ -79,7 +82,8 @@ impl Guard {
         let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(UPSTREAM);
         let http = http.build().context("no HTTP client")?;
         let upstream = upstream.trim_end_matches('/').to_owned();
-        let shared = Arc::new(Shared { what, upstream, http, held: Arc::clone(&held) });
+        let shared =
+            Arc::new(Shared { what, words: words.map(str::to_owned), upstream, http, held: Arc::clone(&held) });
         let routes = Router::new().fallback(answer).layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(shared);
         let server = tokio::spawn(axum::serve(listener, routes).into_future());
         Ok(Self { address, held, server })
@@ -108,10 +112,12 @@ enum Ruling {
     Pass,
     /// It is told this, and nothing is done.
     Pretend(Value),
+    /// It is told that it is done, nothing is, and nobody is told.
+    PassOver,
     Refuse,
 }
 
-fn rule(what: What, method: &Method, target: Option<&str>, body: &Value) -> Ruling {
+fn rule(what: What, words: Option<&str>, method: &Method, target: Option<&str>, body: &Value) -> Ruling {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let Some(target) = target.filter(|_| what == What::Aws) else {
         return if reads { Ruling::Pass } else { Ruling::Refuse };
@@ -130,6 +136,11 @@ fn rule(what: What, method: &Method, target: Option<&str>, body: &Value) -> Ruli
                 ids.map(|id| json!({ "Id": id, "MessageId": "held-back", "MD5OfMessageBody": "" })).collect();
             Ruling::Pretend(json!({ "Successful": done, "Failed": [] }))
         }
+        ("DynamoDB_20120810", "UpdateItem")
+            if words.is_some() && body.get("TableName").and_then(Value::as_str) == words =>
+        {
+            Ruling::PassOver
+        }
         _ => Ruling::Refuse,
     }
 }
@@ -141,8 +152,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     };
     let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let (held, answer) = match rule(shared.what, &parts.method, target, &json) {
+    let (held, answer) = match rule(shared.what, shared.words.as_deref(), &parts.method, target, &json) {
         Ruling::Pass => return pass(&shared, &parts, body).await,
+        // No attributes: it knows as much as before.
+        Ruling::PassOver => return (StatusCode::OK, AWS_JSON, "{}").into_response(),
         Ruling::Pretend(answer) => ("done", (StatusCode::OK, AWS_JSON, answer.to_string()).into_response()),
         Ruling::Refuse => ("refused", refusal(shared.what, target)),
     };
@@ -233,7 +246,10 @@ mod tests {
 
     #[test]
     fn reads_pass_sends_are_held_back_and_writes_refused() {
-        let aws = |target: &str| rule(What::Aws, &Method::POST, Some(target), &json!({ "Entries": [{ "Id": "0" }] }));
+        let aws = |target: &str| {
+            let body = json!({ "TableName": "orders", "Entries": [{ "Id": "0" }] });
+            rule(What::Aws, Some("breakers"), &Method::POST, Some(target), &body)
+        };
         for operation in ["GetItem", "BatchGetItem", "Query", "TransactGetItems"] {
             assert_eq!(aws(&format!("DynamoDB_20120810.{operation}")), Ruling::Pass, "{operation}");
         }
@@ -252,14 +268,37 @@ mod tests {
     #[test]
     fn without_a_target_the_method_decides() {
         for what in [What::Aws, What::Provider] {
-            assert_eq!(rule(what, &Method::GET, None, &Value::Null), Ruling::Pass);
+            assert_eq!(rule(what, None, &Method::GET, None, &Value::Null), Ruling::Pass);
             for method in [Method::POST, Method::PUT, Method::DELETE] {
-                assert_eq!(rule(what, &method, None, &Value::Null), Ruling::Refuse, "{what:?} {method}");
+                assert_eq!(rule(what, None, &method, None, &Value::Null), Ruling::Refuse, "{what:?} {method}");
             }
         }
         // What a provider is sent says nothing about AWS.
-        let posed = rule(What::Provider, &Method::POST, Some("DynamoDB_20120810.GetItem"), &Value::Null);
-        assert_eq!(posed, Ruling::Refuse);
+        for target in ["DynamoDB_20120810.GetItem", "DynamoDB_20120810.UpdateItem"] {
+            let words = json!({ "TableName": "breakers" });
+            let posed = rule(What::Provider, Some("breakers"), &Method::POST, Some(target), &words);
+            assert_eq!(posed, Ruling::Refuse, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_says_of_itself_is_held_back_without_a_word_and_nothing_else_is() {
+        let update = |words: Option<&str>, body: Value| {
+            rule(What::Aws, words, &Method::POST, Some("DynamoDB_20120810.UpdateItem"), &body)
+        };
+        assert_eq!(update(Some("breakers"), json!({ "TableName": "breakers" })), Ruling::PassOver);
+        for (words, body) in [
+            (Some("breakers"), json!({ "TableName": "orders" })),
+            (Some("breakers"), json!({})),
+            (None, json!({ "TableName": "breakers" })),
+            (None, json!({})),
+        ] {
+            assert_eq!(update(words, body.clone()), Ruling::Refuse, "{words:?} {body}");
+        }
+        // A transaction is the order's business, whatever is in it.
+        let transaction = json!({ "TransactItems": [{ "Update": { "TableName": "breakers" } }] });
+        let target = Some("DynamoDB_20120810.TransactWriteItems");
+        assert_eq!(rule(What::Aws, Some("breakers"), &Method::POST, target, &transaction), Ruling::Refuse);
     }
 
     #[test]
@@ -285,7 +324,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(axum::serve(listener, upstream).into_future());
-        let guard = Guard::before(&address, What::Provider).await.unwrap();
+        let guard = Guard::before(&address, What::Provider, None).await.unwrap();
         let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
         let answer = http.get(format!("{}/v1/payments", guard.address())).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
@@ -304,18 +343,20 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(axum::serve(listener, upstream).into_future());
-        let guard = Guard::before(&address, What::Aws).await.unwrap();
+        let guard = Guard::before(&address, What::Aws, Some("breakers")).await.unwrap();
         let http = reqwest::Client::new();
-        let ask = |target: &'static str| {
+        let ask = |target: &'static str, table: &str| {
             let asked = http.post(format!("{}/?a=1", guard.address())).header("x-amz-target", target);
-            asked.body(r#"{"TableName":"orders"}"#).send()
+            asked.body(json!({ "TableName": table }).to_string()).send()
         };
-        let read = ask("DynamoDB_20120810.GetItem").await.unwrap();
+        let read = ask("DynamoDB_20120810.GetItem", "orders").await.unwrap();
         assert_eq!(read.text().await.unwrap(), "from upstream");
-        let write = ask("DynamoDB_20120810.UpdateItem").await.unwrap();
+        let write = ask("DynamoDB_20120810.UpdateItem", "orders").await.unwrap();
         assert_eq!(write.status(), 400);
         assert!(write.text().await.unwrap().contains("AccessDeniedException"));
-        assert_eq!(ask("AmazonSQS.SendMessage").await.unwrap().status(), 200);
+        assert_eq!(ask("AmazonSQS.SendMessage", "orders").await.unwrap().status(), 200);
+        let word = ask("DynamoDB_20120810.UpdateItem", "breakers").await.unwrap();
+        assert_eq!((word.status(), word.text().await.unwrap().as_str()), (StatusCode::OK, "{}"));
         assert_eq!(*arrived.lock().unwrap(), ["POST /?a=1"]);
         let held: Vec<_> = guard.held().into_iter().map(|held| (held.call, held.on, held.told)).collect();
         let expected = [("UpdateItem", "orders", "refused"), ("SendMessage", "orders", "done")];

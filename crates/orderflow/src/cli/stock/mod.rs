@@ -1,9 +1,9 @@
-//! `orderflow stock set|show|import`: the catalogue, straight in its table. Every change is one transaction with its audit
-//! record.
+//! `orderflow stock set|show|import`: the catalogue, straight in its table. Every change is shown and asked for before, and is one
+//! transaction with its audit record.
 
-use std::collections::BTreeSet;
+mod import;
+
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -15,11 +15,13 @@ use platform::{Aws, ProductChange};
 use ports::{ReadCases as _, StoreError};
 use triage_dead_letters::decide::By;
 
+use import::Import;
+
 use super::case::show::audit_table;
-use super::operator::by;
+use super::operator::{Asking, by};
 use super::output::{self, out};
 use super::target::Target;
-use crate::stack::{Product, read_products};
+use crate::stack::Product;
 
 /// The catalogue.
 #[derive(Debug, Subcommand)]
@@ -50,8 +52,10 @@ pub(super) struct Set {
     #[arg(long)]
     currency: Option<Currency>,
     /// Why: written down
-    #[arg(long, default_value = "by hand")]
+    #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    asking: Asking,
     #[command(flatten)]
     target: Target,
 }
@@ -60,20 +64,6 @@ pub(super) struct Set {
 pub(super) struct Show {
     /// Stock keeping unit [default: all]
     sku: Option<String>,
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Import {
-    /// A JSON list of products, as events/catalogue.json
-    file: PathBuf,
-    /// Begin at this product of the file: goes on with an import that came to an end before the file's
-    #[arg(long, value_name = "SKU")]
-    from: Option<Sku>,
-    /// Why: written down with each product
-    #[arg(long, default_value = "by hand")]
-    reason: String,
     #[command(flatten)]
     target: Target,
 }
@@ -101,7 +91,7 @@ pub(super) async fn run(command: StockCommand, json: bool) -> anyhow::Result<()>
             Ok(())
         }
         StockCommand::Import(import) => {
-            let imported = import.apply().await?;
+            let imported = import.apply(json).await?;
             if json {
                 writeln!(out(), "{}", serde_json::json!({ "imported": imported }))?;
             } else {
@@ -113,9 +103,10 @@ pub(super) async fn run(command: StockCommand, json: bool) -> anyhow::Result<()>
 }
 
 impl Set {
-    /// One transaction with its audit record: either the product is there, or everything that a product needs is given.
+    /// One transaction with its audit record: either the product is there, or everything that a product needs is given. Shows
+    /// what becomes of what, and asks.
     async fn apply(&self) -> anyhow::Result<Product> {
-        let Self { sku, available, price_minor, name, currency, reason, target } = self;
+        let Self { sku, available, price_minor, name, currency, reason, asking, target } = self;
         let change = ProductChange {
             sku: sku.clone(),
             name: name.clone(),
@@ -125,15 +116,43 @@ impl Set {
         };
         ensure!(!change.told().is_empty(), "nothing to set: give --available, --price-minor, --name or --currency");
         let aws = target.aws().await?;
+        let (clients, outputs) = target.resolve().await?;
+        let table = outputs.output("StockTable")?;
+        // One that cannot be read can be put right all the same.
+        let before = all(&clients.dynamodb, table, Some(sku.as_str())).await.map(|mut found| found.pop());
+        let question = match before {
+            Ok(Some(before)) => match becomes(&before, &change) {
+                becomes if becomes.is_empty() => format!("Product {sku} is so already. Write it all the same?"),
+                becomes => format!("Product {sku} ({}): {}. Change it?", before.name, becomes.join(", ")),
+            },
+            Ok(None) => format!("There is no product {sku}. Add it: {}?", change.told()),
+            Err(error) => format!("What product {sku} is now is not known: {error:#}. Set {}?", change.told()),
+        };
+        asking.confirm(&question)?;
         let by = by(target, reason).await?;
         ensure!(
             write(&aws, &change, &by).await.context("the product could not be written")?,
             "there is no product {sku}: to add it, give --name, --price-minor, --currency and --available"
         );
-        let (clients, outputs) = target.resolve().await?;
-        let mut written = all(&clients.dynamodb, outputs.output("StockTable")?, Some(sku.as_str())).await?;
+        let mut written = all(&clients.dynamodb, table, Some(sku.as_str())).await?;
         written.pop().context("the product was written, but not shown")
     }
+}
+
+/// What of a product a change makes another one: `available 3 to 5`.
+fn becomes(before: &Product, change: &ProductChange) -> Vec<String> {
+    let ProductChange { sku: _, name, price_minor, currency, available } = change;
+    let each = [
+        ("name", Some(before.name.clone()), name.clone()),
+        ("price_minor", Some(before.price_minor.to_string()), price_minor.map(|minor| minor.to_string())),
+        ("currency", Some(before.currency.clone()), currency.map(|currency| currency.code().to_owned())),
+        ("available", Some(before.available.to_string()), available.map(|pieces| pieces.to_string())),
+    ];
+    let other = each.into_iter().filter(|(_, before, after)| after.is_some() && before != after);
+    let told = |(what, before, after): (&str, Option<String>, Option<String>)| {
+        Some(format!("{what} {} to {}", before?, after?))
+    };
+    other.filter_map(told).collect()
 }
 
 /// How often a change is tried that meets another one: every reservation of the product is one.
@@ -163,77 +182,6 @@ async fn again(
         }
     }
     change().await
-}
-
-impl Import {
-    /// Each product in a transaction of its own: what was written when one fails stays. It must not be written again, as
-    /// `available` is set, and pieces may have been sold since: `--from` goes on behind it.
-    async fn apply(&self) -> anyhow::Result<usize> {
-        let products = read_products(&self.file)?;
-        let changes = products.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut skus = BTreeSet::new();
-        for change in &changes {
-            ensure!(skus.insert(change.sku.as_str()), "the file has product {} twice", change.sku);
-        }
-        let changes = from(&changes, self.from.as_ref())?;
-        let aws = self.target.aws().await?;
-        let by = by(&self.target, &self.reason).await?;
-        import(changes, async |change| write(&aws, change, &by).await).await?;
-        Ok(changes.len())
-    }
-}
-
-/// Those from a product on.
-fn from<'a>(changes: &'a [ProductChange], sku: Option<&Sku>) -> anyhow::Result<&'a [ProductChange]> {
-    let Some(sku) = sku else { return Ok(changes) };
-    let at = changes.iter().position(|change| change.sku == *sku);
-    at.and_then(|at| changes.get(at..)).with_context(|| format!("the file has no product {sku} to begin from"))
-}
-
-/// Writes one after the other; where one fails, says what is left, and how only that is imported.
-async fn import(
-    changes: &[ProductChange],
-    mut write: impl AsyncFnMut(&ProductChange) -> Result<bool, StoreError>,
-) -> anyhow::Result<()> {
-    for (at, change) in changes.iter().enumerate() {
-        let Err(error) = write(change).await else { continue };
-        let left = |from: usize| {
-            let skus: Vec<&str> = changes.iter().skip(from).map(|change| change.sku.as_str()).collect();
-            skus.join(", ")
-        };
-        let (all, sku) = (changes.len(), &change.sku);
-        let go_on = |from: usize| match changes.get(from) {
-            Some(next) => {
-                format!("left to import: {}. Import only these: the same command with --from {}", left(from), next.sku)
-            }
-            None => "nothing else is left".to_owned(),
-        };
-        let what = match error {
-            StoreError::Unknown(_) => format!(
-                "{at} of {all} products are written, and {sku} may be: `orderflow stock show {sku}` tells, and `stock set` \
-                 puts it right. Behind it, {}",
-                go_on(at + 1)
-            ),
-            StoreError::NotDone(_) | StoreError::Unreadable(_) => {
-                format!("{at} of {all} products are written; {}", go_on(at))
-            }
-        };
-        return Err(anyhow::Error::new(error).context(format!(
-            "{what}. Do not import those that are written again: of these pieces may have been sold since"
-        )));
-    }
-    Ok(())
-}
-
-fn whole(product: &Product) -> anyhow::Result<ProductChange> {
-    let of = |what: &str| format!("product {}: {what}", product.sku);
-    Ok(ProductChange {
-        sku: product.sku.parse().with_context(|| of("its sku is none"))?,
-        name: Some(product.name.clone()),
-        price_minor: Some(product.price_minor),
-        currency: Some(product.currency.parse().with_context(|| of("its currency is none"))?),
-        available: Some(product.available),
-    })
 }
 
 async fn all(dynamodb: &aws_sdk_dynamodb::Client, table: &str, sku: Option<&str>) -> anyhow::Result<Vec<Product>> {
@@ -298,17 +246,6 @@ fn show(products: &[Product], json: bool) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn changes(skus: &[&str]) -> Vec<ProductChange> {
-        let of = |sku: &&str| ProductChange {
-            sku: sku.parse().unwrap(),
-            name: None,
-            price_minor: None,
-            currency: None,
-            available: Some(5),
-        };
-        skus.iter().map(of).collect()
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_change_that_meets_a_reservation_is_tried_again_and_one_whose_answer_was_lost_is_not() {
         let met = || Err(StoreError::NotDone("the transaction met another one".to_owned()));
@@ -328,33 +265,24 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_import_that_fails_says_what_is_left_and_how_only_that_is_imported() {
-        let all = changes(&["CUP", "MUG", "POT", "TEA"]);
-        let fails = |at: &'static str, error: StoreError| {
-            import(&all, async move |change| if change.sku.as_str() == at { Err(error.clone()) } else { Ok(true) })
+    #[test]
+    fn what_becomes_of_a_product_is_told_by_what_is_other_than_before() {
+        let mug = Product {
+            sku: "MUG".to_owned(),
+            name: "A mug".to_owned(),
+            price_minor: 900,
+            currency: "USD".to_owned(),
+            available: 3,
         };
-        let not_done = StoreError::NotDone("it met another one".to_owned());
-        let why = fails("POT", not_done.clone()).await.unwrap_err().to_string();
-        assert!(why.starts_with("2 of 4 products are written; left to import: POT, TEA."), "{why}");
-        assert!(why.contains("--from POT") && why.contains("sold since"), "{why}");
-        let why = fails("POT", StoreError::Unknown("no answer".to_owned())).await.unwrap_err().to_string();
-        assert!(why.contains("POT may be") && why.contains("stock show POT"), "{why}");
-        assert!(why.contains("left to import: TEA.") && why.contains("--from TEA"), "{why}");
-        let why = fails("TEA", StoreError::Unknown("no answer".to_owned())).await.unwrap_err().to_string();
-        assert!(why.contains("nothing else is left"), "{why}");
-
-        // Which goes on where it came to an end, and writes nothing again.
-        let left = from(&all, Some(&"POT".parse().unwrap())).unwrap();
-        assert_eq!(left, &all[2..]);
-        assert!(from(&all, Some(&"PAN".parse().unwrap())).is_err());
-        let mut written = Vec::new();
-        import(left, async |change| {
-            written.push(change.sku.to_string());
-            Ok(true)
-        })
-        .await
-        .unwrap();
-        assert_eq!(written, ["POT", "TEA"]);
+        let change = |price_minor: u64, available: Option<u64>| ProductChange {
+            sku: "MUG".parse().unwrap(),
+            name: None,
+            price_minor: Some(price_minor),
+            currency: Some("USD".parse().unwrap()),
+            available,
+        };
+        assert_eq!(becomes(&mug, &change(1_000, Some(5))), ["price_minor 900 to 1000", "available 3 to 5"]);
+        assert_eq!(becomes(&mug, &change(900, Some(3))), Vec::<String>::new());
+        assert_eq!(becomes(&mug, &change(900, None)), Vec::<String>::new(), "what is not said stays");
     }
 }
