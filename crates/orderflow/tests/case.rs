@@ -15,22 +15,26 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+const ORDER: &str = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293";
+
 #[test]
 fn without_a_stack_every_command_says_what_to_do() {
-    let order = "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293";
     for args in [
         ["case", "list"].as_slice(),
         &["case", "groups"],
         &["case", "show", "some-case"],
-        &["case", "replay", "--all"],
+        &["case", "replay", "--all", "--reason", "x"],
+        &["case", "replay", "--all", "--dry-run"],
         &["case", "close", "--all", "--reason", "x"],
         &["case", "export"],
         &["queue", "list"],
         &["queue", "peek", "payment-dlq"],
-        &["trace", order],
-        &["order", "timeline", order],
-        &["order", "nudge", order],
-        &["order", "resend-mail", order, "--event", "shipped", "--reason", "x"],
+        &["trace", ORDER],
+        &["order", "timeline", ORDER],
+        &["order", "nudge", ORDER, "--reason", "x"],
+        &["order", "republish", ORDER, "--reason", "x"],
+        &["stock", "set", "MUG", "--available", "1", "--reason", "x"],
+        &["order", "resend-mail", ORDER, "--event", "shipped", "--reason", "x"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
@@ -42,12 +46,20 @@ fn without_a_stack_every_command_says_what_to_do() {
 fn what_changes_something_is_not_taken_half_said() {
     for (args, names) in [
         (["case", "close", "some-case"].as_slice(), "--reason"),
-        (&["case", "replay", "some-case", "--all"], "--all"),
-        (&["case", "replay", "--all", "--rate", "0"], "between 0.01 and 1000"),
+        (&["case", "replay", "--all"], "--reason"),
+        (&["case", "replay", "some-case", "--all", "--reason", "x"], "--all"),
+        (&["case", "replay", "--all", "--rate", "0", "--reason", "x"], "between 0.01 and 1000"),
+        (&["order", "nudge", ORDER], "--reason"),
+        (&["order", "republish", ORDER], "--reason"),
+        (&["stock", "set", "MUG", "--available", "1"], "--reason"),
+        (&["stock", "import", "catalogue.json"], "--reason"),
+        (&["reconcile", "--open-cases"], "--reason"),
+        (&["replay-local", "some-case", "--with-effects"], "--reason"),
+        (&["breaker", "probe", "payment"], "--reason"),
         (&["case", "list", "--class", "mortal"], "transient"),
         (&["case", "list", "--older-than", "soon"], "12h"),
         (&["case", "show", "an id with spaces"], "case id"),
-        (&["order", "resend-mail", "0b8e6c1e-5d7f-8a2b-9c3d-4e5f60718293", "--reason", "x"], "--event"),
+        (&["order", "resend-mail", ORDER, "--reason", "x"], "--event"),
         (&["queue", "peek", "payment-dlq", "--limit", "11"], "11"),
     ] {
         let output = run(args);

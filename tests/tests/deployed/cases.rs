@@ -93,7 +93,7 @@ async fn a_poison_message_is_found_shown_and_closed_with_a_reason() -> anyhow::R
     assert_eq!(shown["audits"], json!([]));
 
     // It names no order, so there is nothing to send.
-    let why = refused(&shop, &["case", "replay", id, "--yes"]).await?;
+    let why = refused(&shop, &["case", "replay", id, "--yes", "--reason", "mended"]).await?;
     assert!(why.contains("none of these can be replayed"), "{why}");
     let why = refused(&shop, &["case", "close", id, "--reason", "a test"]).await?;
     assert!(why.contains("--yes"), "nobody is there to be asked: {why}");
@@ -251,7 +251,7 @@ async fn a_parked_order_is_let_go_by_replaying_its_case_and_ships() -> anyhow::R
     let shown = told(&shop, &["--json", "case", "show", &id]).await?;
     assert_eq!((&shown["status"], &shown["replays"]), (&json!("replayed"), &json!(1)));
     // Again: nothing is left to do.
-    let why = refused(&shop, &["case", "replay", &id, "--yes"]).await?;
+    let why = refused(&shop, &["case", "replay", &id, "--yes", "--reason", "mended"]).await?;
     assert!(why.contains("none of these can be replayed"), "{why}");
     shop.close().await
 }
@@ -292,7 +292,8 @@ async fn a_dead_notice_is_sent_again_as_it_was_and_nobody_is_written_to_twice() 
     assert_eq!((case.case.step.as_str(), case.case.class), ("notify", CaseClass::Transient));
     let since_ms = aws.now_ms();
     let id = case.case.case_id.to_string();
-    let report = told(&shop, &["--json", "case", "replay", &id, "--yes", "--watch", "2"]).await?;
+    let args = ["--json", "case", "replay", &id, "--yes", "--reason", "mended", "--watch", "2"];
+    let report = told(&shop, &args).await?;
     assert_eq!(report["cases"], json!([[id, { "sent": "not_seen_again" }]]));
     eventually("notify-customer has taken it", SOON, || async {
         let lines = shop.d.logs.since(since_ms).await?;

@@ -3,140 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+mod desk;
 
 use anyhow::{Context, ensure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
-use orderflow::stack::{self, Options, StackInfo, binaries, project_root};
 use serde_json::{Value, json};
-use tests::deployed::Deployed;
-use tests::guard::{self, Guard, Owned};
+use tests::clock::now_ms;
 use tests::wait::eventually;
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-/// Within which the stack comes to rest on a busy machine.
-const SOON: Duration = Duration::from_secs(90);
-
-static STACK: OnceLock<(StackInfo, Guard, Owned)> = OnceLock::new();
-/// The stack's health is everybody's: one test at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
-
-struct Desk {
-    d: Deployed,
-    dir: std::path::PathBuf,
-    _alone: MutexGuard<'static, ()>,
-}
-
-/// How a command of the tool ended.
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn of(output: &std::process::Output) -> anyhow::Result<Self> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let code = output.status.code().context("it was killed")?;
-        Ok(Self { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
-    }
-
-    /// Whether a finding of this check has this health and says this.
-    fn finds(&self, check: &str, health: &str, seen: &str) -> bool {
-        let all = self.json();
-        all["findings"].as_array().unwrap().iter().any(|finding| {
-            finding["check"] == check
-                && finding["health"] == health
-                && finding["seen"].as_str().unwrap().contains(seen)
-                && (health == "ok" || !finding["do"].as_str().unwrap().is_empty())
-        })
-    }
-}
-
-impl Desk {
-    async fn open() -> anyhow::Result<Self> {
-        let alone = ALONE.lock().await;
-        let bring_up = || -> anyhow::Result<(StackInfo, Guard, Owned)> {
-            let runtime = tokio::runtime::Runtime::new()?;
-            runtime.block_on(async {
-                let root = project_root()?;
-                let (dir, owned) = guard::own_one_of(&root.join("target/operator-tests"))?;
-                let mut options = Options::new(root).in_dir(dir);
-                options.progress = Arc::new(|line| eprintln!("{line}"));
-                let stack = stack::up(&options).await?;
-                let guard = guard::watch(Path::new(env!("CARGO_BIN_EXE_run")), stack.dir())?;
-                Ok((stack.detach(), guard, owned))
-            })
-        };
-        let up = STACK.get_or_init(|| std::thread::spawn(bring_up).join().expect("a panic").expect("a stack"));
-        // The ledger is in the state folder.
-        let dir = up.0.ledger.parent().context("the ledger has no folder")?.to_owned();
-        Ok(Self { d: Deployed::new(up.0.clone())?, dir, _alone: alone })
-    }
-
-    async fn orderflow(&self, arguments: &[&str]) -> anyhow::Result<Ended> {
-        let output = tokio::process::Command::new(binaries(&project_root()?).join("orderflow"))
-            .args(arguments)
-            .arg("--dir")
-            .arg(&self.dir)
-            .env_remove("ORDERFLOW_STACK")
-            .stdin(Stdio::null())
-            .output()
-            .await?;
-        Ended::of(&output)
-    }
-
-    /// The same stack as one on AWS: by its name, with credentials of the environment.
-    async fn as_on_aws(&self, arguments: &[&str]) -> anyhow::Result<Ended> {
-        let output = tokio::process::Command::new(binaries(&project_root()?).join("orderflow"))
-            .args(arguments)
-            .args(["--stack", "orderflow", "--region", "us-east-1", "--endpoint-url", &self.d.info.endpoint])
-            .env_remove("AWS_PROFILE")
-            .env("AWS_ACCESS_KEY_ID", stack::ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", "local")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .stdin(Stdio::null())
-            .output()
-            .await?;
-        Ended::of(&output)
-    }
-
-    async fn doctor(&self) -> anyhow::Result<Ended> {
-        self.orderflow(&["doctor", "--json"]).await
-    }
-
-    async fn is_healthy(&self) -> anyhow::Result<()> {
-        eventually("the doctor finds nothing", SOON, || async {
-            let ended = self.doctor().await?;
-            Ok((ended.code == 0 && ended.json()["health"] == "ok").then_some(()))
-        })
-        .await
-    }
-
-    /// The open cases of a step, once there are so many.
-    async fn cases(&self, step: &str, count: usize) -> anyhow::Result<Vec<Value>> {
-        eventually("the cases are open", SOON, || async {
-            let listed = self.orderflow(&["case", "list", "--step", step, "--json"]).await?;
-            let cases = listed.json().as_array().cloned().unwrap_or_default();
-            Ok((cases.len() >= count).then_some(cases))
-        })
-        .await
-    }
-
-    async fn close(&self, step: &str) -> anyhow::Result<()> {
-        let closed = self.orderflow(&["case", "close", "--step", step, "--reason", "a test's", "--yes"]).await?;
-        ensure!(closed.code == 0, "{}", closed.stderr);
-        Ok(())
-    }
-}
+use desk::{Desk, SOON};
 
 #[tokio::test]
 async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it_otherwise() -> anyhow::Result<()> {
@@ -150,22 +27,31 @@ async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it
     let expected = [
         "api",
         "queues",
+        "lanes",
         "cases",
         "overdue",
         "breakers",
         "mappings",
+        "schedules",
         "reconciliation",
         "functions",
         "settings",
+        "alarms",
         "drift",
     ];
     assert_eq!(checks, expected, "one line each: {all}");
     assert!(healthy.finds("settings", "ok", "21 queues, 23 mappings, 12 functions"), "{all}");
-    assert!(all["not_looked_at"].to_string().contains("the schedules"), "{all}");
+    assert!(healthy.finds("schedules", "ok", "4 schedules"), "{all}");
+    assert!(healthy.finds("reconciliation", "ok", "the daily run"), "{all}");
+    // The local CloudWatch judges no alarm: that is not said to be fine.
+    assert!(healthy.finds("alarms", "skipped", "has been judged"), "{all}");
+    let unseen = all["not_looked_at"].as_array().unwrap();
+    assert!(unseen.contains(&json!("alarms")) && unseen[0].as_str().unwrap().contains("oldest message"), "{all}");
 
     // As it looks from elsewhere: by name, region and endpoint. The gateway's own address is none on this machine.
     let elsewhere = desk.as_on_aws(&["doctor", "--json"]).await?;
     assert!(elsewhere.finds("settings", "ok", "21 queues") && elsewhere.finds("mappings", "ok", "all 22"), "{all}");
+    assert!(elsewhere.finds("schedules", "ok", "4 schedules"), "{}", elsewhere.stdout);
 
     // A mapping that somebody turned off, and a queue that somebody changed.
     let held = desk.d.mappings.hold("stock-bulk").await?;
@@ -208,6 +94,20 @@ async fn the_doctor_finds_a_healthy_stack_healthy_and_says_what_is_wrong_with_it
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     assert!(ended.finds("functions", "bad", "archive-events: its reserved concurrency is 0"), "{}", ended.stdout);
 
+    // A schedule that somebody turned off, and an alarm that has gone off.
+    let schedule = format!("{}/schedules/orderflow-recover-orders", desk.d.info.endpoint);
+    let enabled: Value = http.get(&schedule).send().await?.error_for_status()?.json().await?;
+    let mut disabled = enabled.clone();
+    disabled["State"] = json!("DISABLED");
+    http.put(&schedule).json(&disabled).send().await?.error_for_status()?;
+    desk.alarm("orderflow-api-5xx", "ALARM").await?;
+    let ended = desk.doctor().await?;
+    http.put(&schedule).json(&enabled).send().await?.error_for_status()?;
+    desk.alarm("orderflow-api-5xx", "INSUFFICIENT_DATA").await?;
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    assert!(ended.finds("schedules", "bad", "recover-orders is off"), "{}", ended.stdout);
+    assert!(ended.finds("alarms", "bad", "api-5xx has gone off: The API answers 5xx"), "{}", ended.stdout);
+
     // A breaker that an operator opened.
     let opened = desk.orderflow(&["breaker", "open", "carrier", "--reason", "a test's", "--yes"]).await?;
     assert_eq!(opened.code, 0, "{}", opened.stderr);
@@ -234,9 +134,11 @@ async fn a_doctor_that_finds_no_stack_says_that_it_could_not_look() -> anyhow::R
     Ok(())
 }
 
-/// What the function would have done for its message: the word on its lane is said after any batch.
-fn held_back(ran: &Value) -> Vec<&Value> {
-    ran["held_back"].as_array().unwrap().iter().filter(|held| held["on"] != "orderflow-breakers").collect()
+/// What the function would have done for its message. What it says of its lane after any batch is none of that.
+fn held_back(ran: &Value) -> &[Value] {
+    let held = ran["held_back"].as_array().unwrap();
+    assert!(held.iter().all(|held| held["on"] != "orderflow-breakers"), "{ran}");
+    held
 }
 
 #[tokio::test]
@@ -286,11 +188,12 @@ async fn a_poison_message_is_replayed_here_and_changes_nothing_unless_it_is_let(
     assert_eq!(state(&desk.cases("payment", 2).await?), state(&cases), "no letter came of it");
 
     // With effects it is the real one: it asks first, and its letter comes to the same case.
-    let asked = desk.orderflow(&["replay-local", id, "--with-effects"]).await?;
+    let asked = desk.orderflow(&["replay-local", id, "--with-effects", "--reason", "a test's"]).await?;
     assert_eq!(asked.code, 1);
     assert!(asked.stderr.contains("ORDERS_TABLE=orderflow-orders"), "{}", asked.stderr);
     assert!(asked.stderr.contains("Nobody is there to ask"), "{}", asked.stderr);
-    let ran = desk.as_on_aws(&["replay-local", id, "--with-effects", "--yes", "--json"]).await?.json();
+    let let_it = ["replay-local", id, "--with-effects", "--reason", "a test's", "--yes", "--json"];
+    let ran = desk.as_on_aws(&let_it).await?.json();
     assert_eq!((&ran["verdict"], &ran["held_back"]), (&json!("dead_lettered"), &json!([])), "{ran}");
     eventually("the letter is counted", SOON, || async {
         let shown = desk.orderflow(&["case", "show", id, "--json"]).await?.json();
@@ -306,32 +209,105 @@ async fn a_write_of_a_message_that_is_replayed_here_is_refused_and_shown() -> an
     let desk = Desk::open().await?;
     // A letter about an order whose first step was never taken.
     let held = desk.d.mappings.hold("validate-bulk").await?;
-    desk.d.tables.put_product("op-1", 1_000, 10).await?;
-    let who = tests::api::Who::new("shop-operator".to_owned(), "ann");
-    let body = json!({
-        "lane": "bulk",
-        "lines": [{ "sku": "op-1", "quantity": 1 }],
-        "ship_to": {
-            "name": "Ann", "line1": "1 Long Road", "city": "Springfield", "postal_code": "12345", "country": "US",
-        },
-        "email": "ann@op.example.test",
-        "payment_method": "pm_card_visa",
-    });
-    let placed = desk.d.api.place(&who, "key", &body).await?;
-    let id = placed.order_id().context("no order id")?;
+    let id = desk.place("refused", "bulk").await?;
     let message = desk.d.tables.order(id).await?.context("no row")?.order;
-    let message = ports::command_message(&message, None, tests::clock::now_ms()).context("it owes nothing")?.body;
+    let message = ports::command_message(&message, None, now_ms()).context("it owes nothing")?.body;
     desk.d.queues.send("validate-dlq", None, &[message]).await?;
     let case = desk.cases("validate", 1).await?.remove(0);
     let case_id = case["case_id"].as_str().unwrap();
     let ran = desk.orderflow(&["replay-local", case_id, "--json"]).await?.json();
     assert_eq!(ran["function"], "validate-order", "by its dead-letter queue");
     assert_eq!(ran["verdict"], "retry", "{ran}");
-    let held_back = ran["held_back"].as_array().unwrap();
-    let write = held_back.iter().find(|held| held["told"] == "refused").unwrap_or_else(|| panic!("{ran}"));
+    let write = held_back(&ran).iter().find(|held| held["told"] == "refused").unwrap_or_else(|| panic!("{ran}"));
     assert!(write["on"].as_str().unwrap().contains("orderflow-orders"), "{write}");
     assert_eq!(desk.d.tables.order(id).await?.unwrap().order.version, 1, "it is as it was");
     held.release().await?;
     desk.d.ended(id, SOON).await?;
     desk.close("validate").await
+}
+
+#[tokio::test]
+async fn an_order_that_is_sent_again_in_vain_is_told_and_whoever_moves_it_is_asked_and_written_down()
+-> anyhow::Result<()> {
+    let desk = Desk::open().await?;
+    let held = desk.d.mappings.hold("validate-standard").await?;
+    let order_id = desk.place("in-vain", "standard").await?;
+    let id = order_id.to_string();
+    // As recovery leaves it after four times: not late, and due in a quarter of an hour.
+    let set = desk.d.clients.dynamodb.update_item().table_name(desk.d.info.output("OrdersTable")?);
+    let set =
+        set.key("order_id", AttributeValue::S(id.clone())).update_expression("SET nudges = :four, due_at = :later");
+    let later = AttributeValue::N((now_ms() + 900_000).to_string());
+    set.expression_attribute_values(":four", AttributeValue::N("4".to_owned()))
+        .expression_attribute_values(":later", later)
+        .send()
+        .await?;
+    let ended = desk.doctor().await?;
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    assert!(
+        ended.finds("overdue", "bad", &format!("{id} of standard 4 times, for order.validate, in vain")),
+        "{}",
+        ended.stdout
+    );
+
+    // Nobody is asked whom nobody answers, and nothing is done.
+    let asked = desk.orderflow(&["order", "nudge", &id, "--reason", "a test's"]).await?;
+    assert_eq!(asked.code, 1);
+    assert!(asked.stderr.contains("owes order.validate, sent again 4 times"), "{}", asked.stderr);
+    assert!(asked.stderr.contains("give --yes"), "{}", asked.stderr);
+    let asked = desk.orderflow(&["order", "republish", &id, "--reason", "a test's"]).await?;
+    assert!(asked.code == 1 && asked.stderr.contains("versions 1 to 1"), "{}", asked.stderr);
+    let asked = desk.orderflow(&["stock", "set", "op-1", "--available", "7", "--reason", "a test's"]).await?;
+    assert!(asked.code == 1 && asked.stderr.contains("available 10 to 7"), "{}", asked.stderr);
+    let operators = async || {
+        let trace = desk.orderflow(&["trace", &id, "--no-logs", "--json"]).await?.json();
+        let entries = trace["entries"].as_array().unwrap().iter();
+        anyhow::Ok(entries.filter(|entry| entry["source"] == "operator").cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(operators().await?, Vec::<Value>::new());
+    let sent = desk.orderflow(&["order", "nudge", &id, "--reason", "a test's", "--yes", "--json"]).await?;
+    assert_eq!(sent.json()["nudged"], "sent", "{}", sent.stderr);
+    let written = operators().await?;
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert!(written[0]["what"].as_str().unwrap().starts_with("nudge"), "{written:?}");
+    assert!(written[0]["more"].as_str().unwrap().ends_with("because: a test's"), "{written:?}");
+
+    // A case of it in a status that a newer program brought in: no index leads to it.
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let cases = desk.d.info.output("CasesTable")?;
+    let put = desk.d.clients.dynamodb.put_item().table_name(cases).item("case_id", text("of-tomorrow"));
+    let put = put.item("status", text("escalated")).item("fingerprint", text("validate/poison/new"));
+    let put = put.item("step", text("validate")).item("order_id", text(&id));
+    put.item("opened_at", AttributeValue::N(now_ms().to_string())).send().await?;
+    let lists = async |arguments: &[&str]| {
+        let listed = desk.orderflow(&[["case", "list", "--json"].as_slice(), arguments].concat()).await?;
+        ensure!(listed.code == 0, "{}", listed.stderr);
+        let listed = listed.json();
+        Ok(listed.as_array().unwrap().iter().find(|case| case["case_id"] == "of-tomorrow").cloned())
+    };
+    let (all, open) = (lists(&["--status", "all"]).await?, lists(&[]).await?);
+    let trace = desk.orderflow(&["trace", &id, "--no-logs", "--json"]).await?.json();
+    let key = text("of-tomorrow");
+    desk.d.clients.dynamodb.delete_item().table_name(cases).key("case_id", key).send().await?;
+    let all = all.context("it is not listed")?;
+    assert!(all["unreadable"].as_str().unwrap().contains("escalated"), "{all}");
+    assert_eq!(open, None);
+    let traced = trace["entries"].as_array().unwrap().iter().find(|entry| entry["source"] == "case");
+    let traced = traced.with_context(|| format!("it is not traced: {trace}"))?;
+    assert!(traced["what"].as_str().unwrap().contains("of-tomorrow"), "{traced}");
+
+    held.release().await?;
+    desk.d.ended(order_id, SOON).await?;
+    desk.is_healthy().await
+}
+
+#[tokio::test]
+async fn a_queue_is_peeked_into_by_its_name_without_the_ending_of_fifo_queues() -> anyhow::Result<()> {
+    let desk = Desk::open().await?;
+    for name in ["notify-dlq", "notify-dlq.fifo", "orderflow-notify", "events-dlq", "payment-dlq"] {
+        let peeked = desk.orderflow(&["queue", "peek", name, "--json"]).await?;
+        assert_eq!(peeked.code, 0, "{name}: {}", peeked.stderr);
+        assert!(peeked.json().is_array(), "{name}");
+    }
+    Ok(())
 }
