@@ -103,6 +103,28 @@ async fn a_changed_visibility_counts_from_now_and_a_message_that_is_back_has_non
 }
 
 #[tokio::test]
+async fn the_visibility_of_a_receive_is_twelve_hours_in_all_however_often_it_is_changed() {
+    let (world, queues) = world();
+    send(&queues, "work", &[message("a")]).await;
+    let own = handle(&queues.receive("work", 10), 0);
+    let to = |visible_in_s| [Entry { receipt_handle: own.clone(), visible_in_s }];
+    assert_eq!(queues.change_visibility("work", &to(43_200)).await, [Ok(())]);
+    world.advance_ms(900_000);
+    for refused_s in [43_200, 42_301] {
+        let answer = queues.change_visibility("work", &to(refused_s)).await;
+        assert!(matches!(&answer[0], Err(why) if why.contains("beyond the limit")), "{answer:?}");
+    }
+    assert_eq!(queues.change_visibility("work", &to(42_300)).await, [Ok(())]);
+    world.advance_ms(42_300_000);
+    // Another receive has twelve hours of its own.
+    let own = handle(&queues.receive("work", 10), 0);
+    assert_eq!(
+        queues.change_visibility("work", &[Entry { receipt_handle: own, visible_in_s: 43_200 }]).await,
+        [Ok(())]
+    );
+}
+
+#[tokio::test]
 async fn a_message_received_too_often_goes_to_the_dead_letters_with_its_first_enqueue_time() {
     let (world, queues) = world();
     send(&queues, "work", &[message("a")]).await;

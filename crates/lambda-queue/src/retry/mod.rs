@@ -31,10 +31,12 @@ const CAP_OLD_S: u64 = 15 * 60;
 const YOUNG_MS: u64 = 30 * 60 * 1000;
 /// After this age nothing is retried: the message is dead-lettered.
 pub const GIVE_UP_MS: u64 = 12 * 60 * 60 * 1000;
-/// A visibility change reaches at most 12 h from the receive.
+/// SQS takes a change that ends at most 12 h after the receive, and refuses one that ends later. What may have passed since
+/// the receive is taken off: the longest batching window of an event source mapping (5 minutes), and the longest run of a
+/// function (15 minutes).
 ///
 /// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
-const MOST_S: u64 = 43_200;
+const MOST_S: u64 = 43_200 - 300 - 900;
 /// Longest deferral at a time, seconds.
 const DEFER_CAP_S: u64 = 60;
 
@@ -47,7 +49,7 @@ pub struct Received {
     pub age_ms: u64,
 }
 
-/// Seconds until a failed message comes back, 1 to 43,200.
+/// Seconds until a failed message comes back, 1 to 42,000: SQS counts its 12 h from the receive.
 pub fn wait_s(
     failure: &Failure,
     received: Received,
@@ -99,7 +101,7 @@ pub fn busy_s(receive_count: u32, until_ms: u64, now_ms: u64, random: &impl Rand
     seconds(1 + random.below(ceiling)).min(until_s(until_ms, now_ms))
 }
 
-/// Seconds of an explicit wish, rounded up, at least 1.
+/// Seconds of an explicit wish, rounded up, at least 1 and at most 42,000.
 pub fn after_s(after: Duration) -> u32 {
     seconds(after.as_millis().div_ceil(1000).try_into().unwrap_or(MOST_S).max(1))
 }
@@ -173,6 +175,12 @@ mod tests {
     #[test]
     fn an_explicit_wish_is_rounded_up_and_stays_within_what_sqs_takes() {
         assert_eq!(after_s(Duration::from_millis(1)), 1);
-        assert_eq!(after_s(Duration::from_secs(1_000_000)), 43_200);
+        assert_eq!(after_s(Duration::from_secs(1_000_000)), 42_000);
+        assert_eq!(after_s(Duration::MAX), 42_000);
+        let wish = Failure::Retry { after: Some(Duration::from_secs(43_200)), why: "tomorrow".to_owned() };
+        let received = Received { count: 1, age_ms: 0 };
+        let wait_s = wait_s(&wish, received, 0, None, &Highest);
+        let (window_s, run_s) = (300, 900);
+        assert!(window_s + run_s + wait_s <= 43_200, "however late in the longest run it is asked for");
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Message {
     visible_ms: u64,
     receives: u32,
     first_received_ms: Option<u64>,
+    /// Of the last receive: its visibility is counted from here.
+    received_ms: u64,
     /// ARN of the queue whose dead letter it is.
     source_arn: Option<String>,
 }
@@ -71,6 +73,7 @@ impl State {
             visible_ms,
             receives: 0,
             first_received_ms: None,
+            received_ms: now_ms,
             source_arn: None,
         });
     }
@@ -124,6 +127,7 @@ impl State {
         let message = self.messages.get_mut(&sequence)?;
         message.receives = message.receives.saturating_add(1);
         message.first_received_ms.get_or_insert(now_ms);
+        message.received_ms = now_ms;
         if !stays {
             message.visible_ms = now_ms.saturating_add(visibility_ms);
         }
@@ -175,7 +179,7 @@ impl State {
         }
     }
 
-    /// Changes when a received message is visible again.
+    /// Changes when a received message is visible again. All of a receive's visibility together is at most twelve hours.
     pub fn change_visibility(&mut self, handle: &str, seconds: u32, now_ms: u64) -> Result<(), String> {
         /// Twelve hours.
         const MOST_S: u32 = 43_200;
@@ -187,7 +191,14 @@ impl State {
         let message = message.filter(|message| message.receives == receive && message.visible_ms > now_ms);
         let message = message
             .ok_or("InvalidParameterValue: Message does not exist or is not available for visibility timeout change")?;
-        message.visible_ms = now_ms.saturating_add(u64::from(seconds).saturating_mul(1_000));
+        let visible_ms = now_ms.saturating_add(u64::from(seconds).saturating_mul(1_000));
+        if visible_ms > message.received_ms.saturating_add(u64::from(MOST_S).saturating_mul(1_000)) {
+            return Err(format!(
+                "InvalidParameterValue: Value {seconds} for parameter VisibilityTimeout is invalid. Reason: Total \
+                 VisibilityTimeout for the message is beyond the limit [{MOST_S} seconds]"
+            ));
+        }
+        message.visible_ms = visible_ms;
         Ok(())
     }
 
