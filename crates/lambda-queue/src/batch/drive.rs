@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::owed::{Debt, Owed, Sending};
+use super::owed::{Debt, Next, Owed, Sending, Sent};
 use super::plan::{Job, Plan};
 use crate::{Answer, Failure, Outgoing, Verdict};
 
@@ -28,9 +28,6 @@ pub(super) enum Fate {
     /// It was not started.
     Waiting,
 }
-
-/// How each message of a send fared, with the place of the record that owes it.
-pub(super) type Sent = Vec<(usize, Result<(), String>)>;
 
 /// Starts in a row before other tasks of the process get their turn.
 const BURST: usize = 32;
@@ -231,17 +228,25 @@ where
     fn answered(&mut self, plan: &mut impl Plan, place: usize, answer: Answer) {
         match answer {
             Ok(done) if done.owes.is_empty() => self.end(plan, place, Ok(done.verdict), true),
-            Ok(done) => self.owe(place, Debt::Handled(done.verdict), done.owes),
+            Ok(done) => self.owe(plan, place, Debt::Handled(done.verdict), done.owes),
             Err(failure) => match (self.rules.letter)(place, &failure) {
-                Some(letter) => self.owe(place, Debt::Letter(failure), vec![letter]),
+                Some(letter) => self.owe(plan, place, Debt::Letter(failure), vec![letter]),
                 None => self.end(plan, place, Err(failure), false),
             },
         }
     }
 
-    fn owe(&mut self, place: usize, debt: Debt, messages: Vec<Outgoing>) {
-        for full in self.owed.add(place, debt, messages) {
-            self.sends.push((self.rules.send)(full));
+    fn owe(&mut self, plan: &mut impl Plan, place: usize, debt: Debt, messages: Vec<Outgoing>) {
+        let next = self.owed.add(place, debt, messages);
+        self.go_on(plan, next);
+    }
+
+    fn go_on(&mut self, plan: &mut impl Plan, next: Next) {
+        for messages in next.sends {
+            self.sends.push((self.rules.send)(messages));
+        }
+        for place in next.held_back {
+            self.settle(plan, place, Err("an earlier message of its group was not sent".to_owned()));
         }
     }
 
@@ -252,21 +257,27 @@ where
     }
 
     fn sent(&mut self, plan: &mut impl Plan, sent: Sent) {
-        for (place, result) in sent {
-            match self.owed.settle(place, result) {
-                None => {}
-                Some((Debt::Handled(verdict), Ok(()))) => self.end(plan, place, Ok(verdict), true),
-                Some((Debt::Handled(_), Err(why))) => {
-                    let why = format!("what it owes was not sent: {why}");
-                    self.end(plan, place, Err(Failure::retry(why)), false);
-                }
-                Some((Debt::Letter(_), Ok(()))) => {
-                    self.end(plan, place, Ok(Verdict::DeadLettered), self.rules.goes_on);
-                }
-                Some((Debt::Letter(failure), Err(why))) => {
-                    tracing::error!(%failure, why, "could not be dead-lettered: it stays failed");
-                    self.end(plan, place, Err(failure), false);
-                }
+        let next = self.owed.landed(&sent);
+        for (place, result) in sent.results {
+            self.settle(plan, place, result);
+        }
+        self.go_on(plan, next);
+    }
+
+    fn settle(&mut self, plan: &mut impl Plan, place: usize, sent: Result<(), String>) {
+        match self.owed.settle(place, sent) {
+            None => {}
+            Some((Debt::Handled(verdict), Ok(()))) => self.end(plan, place, Ok(verdict), true),
+            Some((Debt::Handled(_), Err(why))) => {
+                let why = format!("what it owes was not sent: {why}");
+                self.end(plan, place, Err(Failure::retry(why)), false);
+            }
+            Some((Debt::Letter(_), Ok(()))) => {
+                self.end(plan, place, Ok(Verdict::DeadLettered), self.rules.goes_on);
+            }
+            Some((Debt::Letter(failure), Err(why))) => {
+                tracing::error!(%failure, why, "could not be dead-lettered: it stays failed");
+                self.end(plan, place, Err(failure), false);
             }
         }
     }
@@ -299,6 +310,14 @@ where
             }
         }
         self.ends
+    }
+}
+
+/// Says so, where the time left was too short for a single handler: a batch that is only ever deferred has no failure that
+/// would tell.
+pub(super) fn tell_nothing_started(ends: &[Fate], left_ms: u64) {
+    if !ends.is_empty() && ends.iter().all(|end| matches!(end, Fate::Waiting)) {
+        tracing::error!(left_ms, records = ends.len(), "no time to start a single record: all of them come back");
     }
 }
 

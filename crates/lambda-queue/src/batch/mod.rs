@@ -7,11 +7,13 @@
 //!   line: the first failure stops it.
 //! - What records owe ([`Done::owes`]) is sent together, one `SendMessageBatch` a target queue: as soon as ten are
 //!   ready, or 1 MiB, or 500 ms after the first, or when nothing else runs. A message that cannot be sent fails its
-//!   record.
+//!   record. To a FIFO queue (its name ends in `.fifo`) one call is under way at a time, with one message of a group: what
+//!   is owed to a group of which one was not sent is not sent either, and fails its records.
 //! - Poison, what is too old to be tried again, and what fails at its queue's last receive goes to the dead-letter queue,
 //!   with the reason, and is acknowledged; if it cannot be moved it stays failed.
-//! - Two seconds of the invocation are kept for that. What has not finished by then is dropped where it stands, and goes
-//!   back as [`Failure::Unknown`]; nothing is started any more, and what was not started is deferred.
+//! - Two seconds of the invocation are kept for that, or a quarter of what is left where that is less ([`KEPT_MS`]). What has
+//!   not finished by then is dropped where it stands, and goes back as [`Failure::Unknown`]; nothing is started any more, and
+//!   what was not started is deferred.
 //!
 //! With the feature `logging` all of it runs in the spans of [`crate::logging`]: a line has the ids of its invocation and
 //! record, those of the CloudEvent in the body included, and held lines are let out where one fails. A deferral by the
@@ -40,6 +42,7 @@ use crate::{Answer, Clock, Failure, Outgoing, Queue, Random, Verdict};
 pub mod delivery;
 mod drive;
 mod event;
+mod in_order;
 mod lines;
 mod observe;
 mod owed;
@@ -53,10 +56,10 @@ mod spans;
 pub mod stream;
 mod typed;
 
-use drive::{Ended, Fate, Rules, Sent, Times, drive, in_ms};
-use owed::Sending;
+use drive::{Ended, Fate, Rules, Times, drive, in_ms, tell_nothing_started};
+use owed::{Sending, Sent};
 use plan::{Free, Lines as Groups};
-use policy::ANSWER_MS;
+use policy::Shares;
 use record::{Slot, slots};
 use spans::Spans;
 
@@ -69,11 +72,6 @@ pub use typed::{Json, json};
 
 type DeferralHook<'a> = dyn Fn(Arc<Record>, Failure) -> BoxFuture<'a, Deferral> + Send + Sync + 'a;
 
-struct OnDeferral<'a> {
-    max_receive_count: u32,
-    hook: Box<DeferralHook<'a>>,
-}
-
 /// A consumer's batch loop.
 pub struct Batch<'a, P> {
     function: &'static str,
@@ -83,7 +81,8 @@ pub struct Batch<'a, P> {
     after_poison: AfterPoison,
     all_failed: AllFailed,
     budget: Option<Arc<RetryBudget>>,
-    on_deferral: Option<OnDeferral<'a>>,
+    max_receive_count: Option<u32>,
+    on_deferral: Option<Box<DeferralHook<'a>>>,
     lines: Option<Lines>,
     observers: Vec<Arc<dyn Observer>>,
     afterwards: Option<Arc<dyn Afterwards>>,
@@ -101,6 +100,7 @@ impl<'a, P> Batch<'a, P> {
             after_poison: AfterPoison::default(),
             all_failed: AllFailed::default(),
             budget: None,
+            max_receive_count: None,
             on_deferral: None,
             lines: Some(Lines::default()),
             observers: Vec::new(),
@@ -143,23 +143,27 @@ impl<'a, P> Batch<'a, P> {
         self
     }
 
-    /// A hook for deferrals that have at most [`NEAR`] receives left of the queue's `maxReceiveCount`: a deferral is no
-    /// attempt, but SQS counts the receive, and would move a message that only ever waited to the dead-letter queue. The
-    /// hook may take the record over (set a time at which the work is asked for again), which then is acknowledged. It runs
-    /// in the kept time; one that panics, or does not end in time, has left the record. Never called on a FIFO queue, where
-    /// what is taken over would be done after what follows it.
-    ///
-    /// With the number known, what fails at its last receive otherwise is dead-lettered with its reason (codes `exhausted` and
-    /// `bug`), where SQS would move it without one.
+    /// The queue's `maxReceiveCount`. With it known, what fails at its last receive is dead-lettered with its reason (codes
+    /// `exhausted` and `bug`), where SQS would move it without one. A deferral is no failure: see [`Batch::on_deferral`].
     #[must_use]
-    pub fn on_deferral<F, W>(mut self, max_receive_count: u32, hook: F) -> Self
+    pub fn max_receive_count(mut self, receives: u32) -> Self {
+        self.max_receive_count = Some(receives);
+        self
+    }
+
+    /// A hook for deferrals that have at most [`NEAR`] receives left of the queue's `maxReceiveCount`, which it says, too
+    /// ([`Batch::max_receive_count`]): a deferral is no attempt, but SQS counts the receive, and would move a message that only
+    /// ever waited to the dead-letter queue. The hook may take the record over (set a time at which the work is asked for
+    /// again), which then is acknowledged. It runs in the kept time; one that panics, or does not end in time, has left the
+    /// record. Never called on a FIFO queue, where what is taken over would be done after what follows it.
+    #[must_use]
+    pub fn on_deferral<F, W>(self, max_receive_count: u32, hook: F) -> Self
     where
         F: Fn(Arc<Record>, Failure) -> W + Send + Sync + 'a,
         W: Future<Output = Deferral> + Send + 'a,
     {
         let hook = move |record, failure| -> BoxFuture<'a, Deferral> { Box::pin(hook(record, failure)) };
-        self.on_deferral = Some(OnDeferral { max_receive_count, hook: Box::new(hook) });
-        self
+        Self { on_deferral: Some(Box::new(hook)), ..self.max_receive_count(max_receive_count) }
     }
 
     /// Another form of the loop's own lines.
@@ -268,17 +272,20 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
     {
         let started_ms = self.ports.now_ms();
         let source = Source::of(&event);
-        let slots = slots(event, of, KEPT_MS)?;
+        let shares = Shares::of(of.deadline_ms, started_ms);
+        let slots = slots(event, of, shares.handlers_end_ms)?;
         let watched = if self.watched() { slots.len() } else { 0 };
         let meters: Vec<Meter> = (0..watched).map(|_| Meter::default()).collect();
         let spans = Spans::new(source.name(), watched);
         let meter = Meter::default();
         let work = async {
-            let ended = self.handle_all(&slots, &meters, &spans, &source, of.deadline_ms, &handler).await;
+            let ended = self.handle_all(&slots, &meters, &spans, &source, shares, &handler).await;
+            tell_nothing_started(&ended, of.deadline_ms.saturating_sub(started_ms));
             let mut ends = self.ends(&slots, ended, source.fifo);
-            self.in_time(of.deadline_ms, "taking deferrals over", self.take_over(&slots, &mut ends, source.fifo)).await;
-            self.in_time(of.deadline_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
-            self.after(&slots, &ends, &source, started_ms, of.deadline_ms).await;
+            let end_ms = shares.calls_end_ms;
+            self.in_time(end_ms, "taking deferrals over", self.take_over(&slots, &mut ends, source.fifo)).await;
+            self.in_time(end_ms, "changing visibility", self.delay(&slots, &ends, &source)).await;
+            self.after(&slots, &ends, &source, started_ms, end_ms).await;
             ends
         };
         let ends = if self.watched() { meter.around(work).await } else { work.await };
@@ -301,7 +308,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
         meters: &[Meter],
         spans: &Spans<'_>,
         source: &Source,
-        deadline_ms: u64,
+        shares: Shares,
         handler: &F,
     ) -> Vec<Fate>
     where
@@ -330,10 +337,10 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                 [answer]
             }
         };
-        let left = |kept_ms: u64| in_ms(deadline_ms.saturating_sub(self.ports.now_ms()).saturating_sub(kept_ms));
+        let left = |end_ms: u64| in_ms(end_ms.saturating_sub(self.ports.now_ms()));
         let rules = Rules {
             concurrency: self.concurrency,
-            times: Times { handlers_end: left(KEPT_MS), sends_end: left(ANSWER_MS) },
+            times: Times { handlers_end: left(shares.handlers_end_ms), sends_end: left(shares.sends_end_ms) },
             begin,
             letter: |place, failure: &Failure| self.letter(slots.get(place)?, failure, source),
             goes_on: self.after_poison == AfterPoison::Skip,
@@ -349,21 +356,19 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
     /// One `SendMessageBatch` of at most ten; the answer says for each source record how its message fared.
     async fn send(&self, messages: Sending) -> Sent {
         let (sources, outgoing): (Vec<usize>, Vec<Outgoing>) = messages.into_iter().unzip();
-        let Some(queue) = outgoing.first().map(|first| first.queue.clone()) else { return Vec::new() };
+        let Some(queue) = outgoing.first().map(|first| first.queue.clone()) else { return Sent::default() };
         let mut results = self.ports.send(&queue, &outgoing).await.into_iter();
-        sources
-            .into_iter()
-            .map(|at| (at, results.next().unwrap_or_else(|| Err("the queue did not answer for it".into()))))
-            .collect()
+        let result = |at| (at, results.next().unwrap_or_else(|| Err("the queue did not answer for it".into())));
+        let results = sources.into_iter().map(result).collect();
+        Sent { queue, results }
     }
 
     /// The dead letter of poison, of what is too old to be tried again, and of what failed at its queue's last receive, where
-    /// that is known ([`Batch::on_deferral`]): SQS would move it all the same, and say nothing of why.
+    /// that is known ([`Batch::max_receive_count`]): SQS would move it all the same, and say nothing of why.
     fn letter(&self, slot: &Slot, failure: &Failure, source: &Source) -> Option<Outgoing> {
         let queue = self.dead_letters.as_ref()?;
         let record = &slot.record;
-        let knows = self.on_deferral.as_ref();
-        let is_last = knows.is_some_and(|of| record.context.receive_count >= of.max_receive_count);
+        let is_last = self.max_receive_count.is_some_and(|most| record.context.receive_count >= most);
         let (reason, code) = match failure {
             Failure::Poison { reason } => (reason, "poison"),
             Failure::Bug { what } if is_last => (what, "bug"),

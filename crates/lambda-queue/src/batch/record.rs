@@ -60,9 +60,9 @@ pub(super) struct Slot {
 }
 
 /// The event's records, each message once, in the order of the event.
-pub(super) fn slots(event: Event, of: &Invocation, kept_ms: u64) -> Result<Vec<Slot>, BatchError> {
+pub(super) fn slots(event: Event, of: &Invocation, handler_deadline_ms: u64) -> Result<Vec<Slot>, BatchError> {
     let twice = twice(&event)?;
-    let (deadline_ms, handler_deadline_ms) = (of.deadline_ms, of.deadline_ms.saturating_sub(kept_ms));
+    let deadline_ms = of.deadline_ms;
     let of_message = |message: Message| Slot {
         bodyless: message.body.is_none(),
         receipt_handle: message.receipt_handle,

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use super::drive::{Fate, panic_text};
 use super::owed::MOST_ENTRIES;
 use super::record::Slot;
-use super::{ANSWER_MS, AfterPoison, Batch, Deferral, End, NEAR, Source, Worked, groups};
+use super::{AfterPoison, Batch, Deferral, End, NEAR, Source, Worked, groups};
 use crate::retry::{self, Received};
 use crate::{Clock, Entry, Failure, Queue, Random, Verdict};
 
@@ -56,8 +56,8 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
     }
 
     /// Cuts off what would outlast the invocation: an answer that is late fails the whole batch.
-    pub(super) async fn in_time(&self, deadline_ms: u64, what: &str, work: impl Future<Output = ()>) {
-        let left_ms = deadline_ms.saturating_sub(self.ports.now_ms()).saturating_sub(ANSWER_MS / 2);
+    pub(super) async fn in_time(&self, end_ms: u64, what: &str, work: impl Future<Output = ()>) {
+        let left_ms = end_ms.saturating_sub(self.ports.now_ms());
         if tokio::time::timeout(Duration::from_millis(left_ms), work).await.is_err() {
             tracing::warn!(what, "cut off for the answer's sake: what is not done stays failed");
         }
@@ -66,9 +66,8 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
     /// Offers the deferrals that are near the queue's last receive to the hook. On FIFO there are none: a head that somebody
     /// takes over is done later than the followers that come back.
     pub(super) async fn take_over(&self, slots: &[Slot], ends: &mut [End], fifo: bool) {
-        let Some(on_deferral) = self.on_deferral.as_ref().filter(|_| !fifo) else { return };
-        let near =
-            |slot: &Slot| slot.record.context.receive_count.saturating_add(NEAR) >= on_deferral.max_receive_count;
+        let (Some(hook), Some(most), false) = (&self.on_deferral, self.max_receive_count, fifo) else { return };
+        let near = |slot: &Slot| slot.record.context.receive_count.saturating_add(NEAR) >= most;
         let mut offers = Vec::new();
         for (place, (slot, end)) in slots.iter().zip(ends.iter()).enumerate() {
             match end {
@@ -76,8 +75,8 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                     let (record, failure) = (slot.record.clone(), failure.clone());
                     offers.push(async move {
                         // The hook is called in here, so that a panic before its future is caught too.
-                        let hook = async { (on_deferral.hook)(record, failure).await };
-                        (place, AssertUnwindSafe(hook).catch_unwind().await)
+                        let took = async { hook(record, failure).await };
+                        (place, AssertUnwindSafe(took).catch_unwind().await)
                     });
                 }
                 End::Ended(_) | End::Follower => {}
@@ -139,7 +138,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
 
 impl<P: Clock + Random + Queue> Batch<'_, P> {
     /// Lets whoever wants to do something of his own after the batch do it: see [`Afterwards`](super::Afterwards).
-    pub(super) async fn after(&self, slots: &[Slot], ends: &[End], source: &Source, started_ms: u64, deadline_ms: u64) {
+    pub(super) async fn after(&self, slots: &[Slot], ends: &[End], source: &Source, started_ms: u64, end_ms: u64) {
         let Some(afterwards) = self.afterwards.as_ref().filter(|_| !slots.is_empty()) else { return };
         let waited_ms = |slot: &Slot| {
             let context = &slot.record.context;
@@ -153,7 +152,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             first_receives: count(waited.len()),
             waited_ms: waited.into_iter().fold(0, u64::saturating_add),
             done: count(done),
-            deadline_ms,
+            deadline_ms: slots.first().map_or(end_ms, |slot| slot.record.context.deadline_ms),
         };
         // It is called in here, so that a panic before its future is caught too.
         let work = AssertUnwindSafe(async { afterwards.worked(worked).await }).catch_unwind();
@@ -162,7 +161,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
                 tracing::error!(panic = panic_text(&*panic), "what is done after a batch panicked: the answer stands");
             }
         };
-        self.in_time(deadline_ms, "work of the process's own", work).await;
+        self.in_time(end_ms, "work of the process's own", work).await;
     }
 }
 

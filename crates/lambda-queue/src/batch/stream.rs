@@ -23,12 +23,13 @@ use aws_lambda_events::event::dynamodb::EventRecord;
 use aws_lambda_events::event::kinesis::KinesisEventRecord;
 use serde::Serialize;
 
-use super::drive::{Fate, Rules, Sent, Times, drive, in_ms};
+use super::drive::{Fate, Rules, Times, drive, in_ms, tell_nothing_started};
 use super::observe::{self, Observer, Summary};
+use super::owed::Sent;
 use super::plan::{Lines, Plan, Rounds};
 use super::settle::cut_off;
 use super::spans;
-use super::{ANSWER_MS, BatchError, Invocation, KEPT_MS};
+use super::{BatchError, Invocation, policy::Shares};
 use crate::meter::Meter;
 use crate::{Answer, Clock, Done, Failure, Outgoing, Verdict};
 
@@ -223,17 +224,19 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
         W::Output: IntoIterator<Item = Answer>,
     {
         let started_ms = self.ports.now_ms();
-        let left = |kept_ms: u64| in_ms(of.deadline_ms.saturating_sub(started_ms).saturating_sub(kept_ms));
+        let shares = Shares::of(of.deadline_ms, started_ms);
+        let left = |end_ms: u64| in_ms(end_ms.saturating_sub(started_ms));
         let rules = Rules {
             concurrency: self.concurrency,
-            times: Times { handlers_end: left(KEPT_MS), sends_end: left(ANSWER_MS) },
+            times: Times { handlers_end: left(shares.handlers_end_ms), sends_end: left(shares.sends_end_ms) },
             begin,
             letter: |_, _: &Failure| -> Option<Outgoing> { None },
             goes_on: true,
-            send: |_| std::future::ready(Sent::new()),
+            send: |_| std::future::ready(Sent::default()),
         };
         let meter = Meter::default();
         let ends: Vec<Fate> = meter.around(drive(plan, items.len(), rules)).await;
+        tell_nothing_started(&ends, of.deadline_ms.saturating_sub(started_ms));
         let answer = self.judge(items, ends);
         let now_ms = self.ports.now_ms();
         let failed_ids: Vec<String> = answer.restart_at().map(str::to_owned).into_iter().collect();

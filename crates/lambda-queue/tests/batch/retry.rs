@@ -134,14 +134,23 @@ async fn what_fails_at_its_queues_last_receive_is_dead_lettered_with_the_reason_
             record
         })
         .collect();
-    let left = |_, _| async { Deferral::Left };
-    let answer = failed_of(&batch(&world).on_deferral(50, left), event_of(&records), obey).await;
+    let answer = failed_of(&batch(&world).max_receive_count(50), event_of(&records), obey).await;
     assert_eq!(answer, ["0", "2", "4", "5"], "a deferral is no failure");
     let sent = world.sent.lock().unwrap();
     let letters: Vec<&str> = sent.iter().flat_map(|(_, all)| all).map(|one| one.attributes[0].1.as_str()).collect();
     assert_eq!(letters.len(), 2);
     assert!(letters[0].contains(r#""code":"exhausted""#) && letters[0].contains(r#""attempts":50"#), "{letters:?}");
     assert!(letters[1].contains(r#""code":"bug""#) && letters[1].contains("panic"), "{letters:?}");
+}
+
+#[tokio::test]
+async fn whoever_takes_deferrals_over_has_said_how_often_a_message_may_be_received() {
+    let world = World::default();
+    let mut last = record(STANDARD, "1", "retry", None);
+    last["attributes"]["ApproximateReceiveCount"] = json!("50");
+    let hook = |_, _| async { panic!("a retry is no deferral") };
+    assert!(failed_of(&batch(&world).on_deferral(50, hook), event_of(&[last]), obey).await.is_empty());
+    assert!(world.sent.lock().unwrap()[0].1[0].attributes[0].1.contains(r#""code":"exhausted""#));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lambda_events::event::{dynamodb, kinesis};
-use lambda_queue::batch::BatchError;
 use lambda_queue::batch::stream::{StreamBatch, StreamItem};
+use lambda_queue::batch::{BatchError, Invocation};
 use lambda_queue::{Failure, Verdict};
 use proptest::prelude::*;
 use serde_json::json;
@@ -78,6 +78,22 @@ async fn behind_a_failure_nothing_is_started_any_more() {
 async fn what_has_not_finished_in_time_is_where_the_stream_starts_again() {
     let (restart, _) = run(&[("a", 0, true), ("b", 60_000, true), ("c", 0, true)], 10).await;
     assert_eq!(restart.as_deref(), Some("00101"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_invocation_handles_what_it_has_time_for() {
+    let world = World::default();
+    let of = Invocation { deadline_ms: START_MS + 1_000, ..invocation() };
+    let stream = StreamBatch::new("test", &world).quiet();
+    let work = items(&[("a", 700, true), ("b", 800, true)]);
+    let answer = stream
+        .run(work, &of, |item| async move {
+            tokio::time::sleep(Duration::from_millis(item.ms)).await;
+            Ok(Verdict::Done)
+        })
+        .await
+        .unwrap();
+    assert_eq!(answer.restart_at(), Some("00101"), "a quarter of the second is kept");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lambda_queue::batch::{BatchError, Event, Invocation};
 use lambda_queue::{Answer, Batch, Clock, Done, Entry, Failure, Outgoing, Queue, Random, Record};
@@ -24,6 +25,8 @@ pub struct World {
     pub refusing: Option<&'static str>,
     /// No send ever ends.
     pub hanging: bool,
+    /// How long a send takes.
+    pub send_ms: u64,
     /// No change of visibility is taken.
     pub stuck: bool,
 }
@@ -36,6 +39,7 @@ impl Default for World {
             delayed: Mutex::default(),
             refusing: None,
             hanging: false,
+            send_ms: 0,
             stuck: false,
         }
     }
@@ -60,6 +64,9 @@ impl Queue for World {
         self.sent.lock().unwrap().push((at_ms, messages.to_vec()));
         if self.hanging {
             std::future::pending::<()>().await;
+        }
+        if self.send_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(self.send_ms)).await;
         }
         let refuses = |message: &Outgoing| self.refusing.is_some_and(|body| message.body.contains(body));
         messages.iter().map(|message| if refuses(message) { Err("refused".to_owned()) } else { Ok(()) }).collect()
