@@ -35,7 +35,7 @@ fn main() {
                 message_id: "059f36b4-87a3-44ab-83d2-661975830a7d",
                 receive_count: 1,
                 queue: "shop-pay-express",
-                order_id: Some("6274a7cd-17b9-8f6c-80c0-45bc88dbba23"),
+                subject: Some("6274a7cd-17b9-8f6c-80c0-45bc88dbba23"),
                 traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
                 ..RecordIds::default()
             };

@@ -38,7 +38,7 @@ use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::envelope::TraceParent;
-use crate::logging::Denied;
+use crate::logging::{Denied, SUBJECT_FIELD};
 use crate::redacted::REDACTED;
 
 /// Longest an export may take.
@@ -101,7 +101,8 @@ impl Endpoint {
         Some(Self { url, service, attributes })
     }
 
-    pub(crate) fn exporter(self, denied: Arc<Denied>) -> Result<Exporter, String> {
+    /// `subject` is what lines call the subject of a record.
+    pub(crate) fn exporter(self, denied: Arc<Denied>, subject: String) -> Result<Exporter, String> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(LONGEST)
@@ -124,7 +125,7 @@ impl Endpoint {
         }
         let resource = resource.build();
         sender.set_resource(&resource);
-        let finished = Finished(Arc::new(Waiting { spans: Mutex::default(), denied }));
+        let finished = Finished(Arc::new(Waiting { spans: Mutex::default(), denied, subject }));
         let provider =
             SdkTracerProvider::builder().with_resource(resource).with_span_processor(finished.clone()).build();
         Ok(Exporter {
@@ -145,6 +146,7 @@ struct Finished(Arc<Waiting>);
 struct Waiting {
     spans: Mutex<(VecDeque<SpanData>, u64)>,
     denied: Arc<Denied>,
+    subject: String,
 }
 
 impl Finished {
@@ -159,6 +161,9 @@ impl SpanProcessor for Finished {
     fn on_end(&self, mut span: SpanData) {
         let events = span.events.events.iter_mut().flat_map(|event| &mut event.attributes);
         for attribute in span.attributes.iter_mut().chain(events) {
+            if attribute.key.as_str() == SUBJECT_FIELD {
+                attribute.key = self.0.subject.clone().into();
+            }
             if self.0.denied.denies(attribute.key.as_str()) {
                 attribute.value = Value::from(REDACTED);
             } else if let Value::String(text) = &attribute.value

@@ -173,7 +173,7 @@ async fn spans_arrive_before_the_answer_with_their_parents_and_conventional_name
     let (url, collected) = collector(Manner::Takes).await;
     let (dispatch, _) = logger(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]);
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let record = RecordIds { traceparent: Some(&traceparent), order_id: Some("o"), ..message() };
+    let record = RecordIds { traceparent: Some(&traceparent), subject: Some("o"), ..message() };
     let sent = one_record(&ids(), record, LEFT).with_subscriber(dispatch).await.unwrap();
     // Nothing waited for the collector but the invocation itself.
     let (whole, record) = (collected.span("invocation"), collected.span("process pay"));
@@ -191,7 +191,7 @@ async fn spans_arrive_before_the_answer_with_their_parents_and_conventional_name
         ("messaging.destination.name", "pay"),
         ("messaging.message.id", "m"),
         ("receive_count", "2"),
-        ("order_id", "o"),
+        ("subject", "o"),
     ] {
         assert_eq!(of_record.get(name).map(String::as_str), Some(value), "{name}");
     }

@@ -34,7 +34,7 @@ pub use cases::Walked;
 pub use catalogue::ProductChange;
 pub use lanes::lane_teller;
 pub use mappings::mapping_of;
-pub use settings::{Names, Retention, command_version, setting};
+pub use settings::{Names, Retention, command_version, init_logging, setting};
 
 /// What a platform stands on.
 pub trait Backend: Store + Queue + QueueDepth + Clock + Random + Ids + Send + Sync {}

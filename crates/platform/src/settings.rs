@@ -1,5 +1,6 @@
 //! Names of what the stack made, from the function's environment or the stack's outputs.
 
+use lambda_queue::logging;
 use ports::CommandVersion;
 
 use crate::StartError;
@@ -78,6 +79,12 @@ pub fn command_version(value: Option<&str>) -> Result<CommandVersion, StartError
         Some(value) => CommandVersion::parse(value)
             .map_err(|error| StartError::Invalid { name: COMMAND_VERSION, why: error.to_string() }),
     }
+}
+
+/// Sets a function's logger up, once, at its start ([`lambda_queue::logging`]). What messages are about are orders, so lines
+/// call it `order_id`: log queries and runbooks go by that.
+pub fn init_logging() {
+    logging::Settings { subject_name: "order_id".to_owned(), ..logging::Settings::from_env() }.init();
 }
 
 /// Names of tables, queues and the rest. Empty where a program does not need it.

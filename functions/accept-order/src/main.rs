@@ -1,15 +1,14 @@
 //! Wires accept-order: AWS, the issuer's keys, the API.
 
 use accept_order::{Api, ApiAnswer, ApiEvent, HttpKeys, Invocation, Response, Settings, handle};
-use lambda_queue::logging;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{Aws, setting};
+use platform::{Aws, init_logging, setting};
 use ports::Deadlines;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let needs = ["ORDERS_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
     let aws = Aws::load(&needs).await?;
     let milliseconds = |seconds: String| seconds.parse::<u32>().map(|seconds| u64::from(seconds) * 1_000);

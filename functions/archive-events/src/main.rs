@@ -1,13 +1,13 @@
 //! Wires archive-events: AWS, the batch loop, the step.
 
 use lambda_queue::batch::{Event, Lines};
-use lambda_queue::{Batch, logging, serve};
+use lambda_queue::{Batch, serve};
 use lambda_runtime::Error;
-use platform::{Aws, setting};
+use platform::{Aws, init_logging, setting};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let aws: &Aws = Box::leak(Box::new(Aws::load(&["ARCHIVE_BUCKET"]).await?));
     let batch = Batch::new("archive-events", aws).dead_letters(setting("DLQ_URL")?).concurrency(1_000);
     let batch: &Batch<'_, Aws> = Box::leak(Box::new(batch.lines(Lines::with_subject_as("order_id"))));

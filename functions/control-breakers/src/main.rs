@@ -5,12 +5,11 @@ use std::sync::Arc;
 use control_breakers::{Asked, Normals, Watched, parse};
 use lambda_queue::Clock as _;
 use lambda_queue::batch::Invocation;
-use lambda_queue::logging;
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{Aws, Breakers, Cloud, setting};
+use platform::{Aws, Breakers, Cloud, init_logging, setting};
 use ports::{Dependency, Probe as _, ProbeProviders, ProviderError};
 use providers::{HttpCarrier, Secret, Stripe};
 use serde_json::{Value, json};
@@ -58,7 +57,7 @@ async fn wire() -> Result<Wired, Error> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let (wired, invocations) = (&wire().await?, &Invocations::default());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         let invocation = invocations.next(&event.context);

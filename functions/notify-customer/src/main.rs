@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use lambda_queue::batch::Lines;
-use lambda_queue::{Batch, logging, serve};
+use lambda_queue::{Batch, serve};
 use lambda_runtime::Error;
-use platform::{Aws, Guarded, setting};
+use platform::{Aws, Guarded, init_logging, setting};
 use ports::Dependency;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let shared = Arc::new(
         Aws::load(&[
             "ORDERS_TABLE",

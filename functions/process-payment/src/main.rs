@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use lambda_queue::batch::Lines;
-use lambda_queue::{Batch, logging, serve};
+use lambda_queue::{Batch, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, Guarded, lane_teller, setting};
+use platform::{Aws, Guarded, init_logging, lane_teller, setting};
 use ports::Dependency;
 use providers::{Secret, Stripe};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let shared = Arc::new(
         Aws::load(&[
             "ORDERS_TABLE",

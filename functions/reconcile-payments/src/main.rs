@@ -2,19 +2,18 @@
 
 use lambda_queue::Clock;
 use lambda_queue::batch::Invocation;
-use lambda_queue::logging;
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{Aws, setting};
+use platform::{Aws, init_logging, setting};
 use providers::{Secret, Stripe};
 use reconcile_payments::{Ask, Kind, reconcile};
 use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let aws = Aws::load(&["ORDERS_TABLE", "IDEMPOTENCY_TABLE", "CASES_TABLE"]).await?;
     let key = aws.secret(&setting("PAYMENT_SECRET_ARN")?).await?;
     let stripe = Stripe::new(&setting("PAYMENT_API_URL")?, Secret::new(key))?;

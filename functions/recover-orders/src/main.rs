@@ -2,17 +2,16 @@
 
 use lambda_queue::Clock;
 use lambda_queue::batch::Invocation;
-use lambda_queue::logging;
 use lambda_queue::meter::Meter;
 use lambda_queue::metrics::Document;
 use lambda_queue::serve::{Invocations, logged};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::Aws;
+use platform::{Aws, init_logging};
 use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let aws =
         Aws::load(&["ORDERS_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"])
             .await?;

@@ -1,14 +1,14 @@
 //! Wires triage-dead-letters: AWS, the batch loop, the step.
 
 use lambda_queue::batch::Lines;
-use lambda_queue::{Batch, logging, serve};
+use lambda_queue::{Batch, serve};
 use lambda_runtime::Error;
-use platform::Aws;
+use platform::{Aws, init_logging};
 use triage_dead_letters::DeadLetters;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let needs = ["ORDERS_TABLE", "CASES_TABLE", "ARCHIVE_BUCKET", "QUEUE_URL_PREFIX"];
     let aws: &Aws = Box::leak(Box::new(Aws::load(&needs).await?));
     let batch = Batch::new("triage-dead-letters", aws).lines(Lines::with_subject_as("order_id"));

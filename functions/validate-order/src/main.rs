@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use lambda_queue::batch::Lines;
-use lambda_queue::{Batch, logging, serve};
+use lambda_queue::{Batch, serve};
 use lambda_runtime::Error;
 use order::Step;
-use platform::{Aws, lane_teller, setting};
+use platform::{Aws, init_logging, lane_teller, setting};
 use providers::StripeLimits;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    logging::init();
+    init_logging();
     let needs =
         ["ORDERS_TABLE", "STOCK_TABLE", "CASES_TABLE", "BREAKERS_TABLE", "QUEUE_URL_PREFIX", "EMITTED_COMMAND_VERSION"];
     let shared = Arc::new(Aws::load(&needs).await?);

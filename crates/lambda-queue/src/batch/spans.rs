@@ -126,7 +126,7 @@ mod with {
             message_id: &record.message_id,
             receive_count: record.context.receive_count,
             queue,
-            order_id: story.subject(),
+            subject: story.subject(),
             correlation_id: cut(story.correlationid.as_deref()),
             causation_id: cut(story.causationid.as_deref()),
             traceparent: story.traceparent.as_deref(),

@@ -71,6 +71,7 @@ pub(super) struct Lines {
     /// Of 2^64.
     pub(super) sampled_below: Option<u64>,
     pub(super) denied: Arc<Denied>,
+    pub(super) subject: String,
     /// `,"service":...,"function":...`
     pub(super) head: Vec<u8>,
     pub(super) now: Now,
@@ -85,6 +86,10 @@ impl Lines {
         let id = request_id.unwrap_or_default();
         let id = id.strip_prefix(b"\"").and_then(|id| id.strip_suffix(b"\"")).unwrap_or(id);
         self.sampled_below.is_some_and(|below| hash(id) <= below)
+    }
+
+    fn gather<'a>(&'a self, fields: &'a mut Fields, of_span: bool, replace: bool) -> Gather<'a> {
+        Gather { fields, denied: &self.denied, subject: &self.subject, of_span, replace }
     }
 
     fn with_scratch(&self, work: impl FnOnce(&mut Scratch)) {
@@ -109,8 +114,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut fields = Fields::default();
-        let mut gather = Gather { fields: &mut fields, denied: &self.denied, of_span: true, replace: false };
-        attributes.record(&mut gather);
+        attributes.record(&mut self.gather(&mut fields, true, false));
         let metadata = attributes.metadata();
         let mut extensions = span.extensions_mut();
         if metadata.target() == TARGET && metadata.name() == INVOCATION {
@@ -127,7 +131,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let Some(span) = context.span(id) else { return };
         // Written beside and taken over afterwards: a `Debug` that logs would wait for the span's lock for ever.
         let mut fields = Fields::default();
-        values.record(&mut Gather { fields: &mut fields, denied: &self.denied, of_span: true, replace: true });
+        values.record(&mut self.gather(&mut fields, true, true));
         let mut extensions = span.extensions_mut();
         if let Some(known) = extensions.get_mut::<Fields>() {
             fields.inherit(known);
@@ -163,12 +167,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         }
         self.with_scratch(|scratch| {
             scratch.fields.clear();
-            event.record(&mut Gather {
-                fields: &mut scratch.fields,
-                denied: &self.denied,
-                of_span: false,
-                replace: false,
-            });
+            event.record(&mut self.gather(&mut scratch.fields, false, false));
             for span in context.event_scope(event).into_iter().flatten() {
                 let extensions = span.extensions();
                 if let Some(fields) = extensions.get::<Fields>() {
@@ -178,7 +177,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
                     scratch.fields.trace_id(&trace.trace_id);
                 }
             }
-            scratch.write((self.now)(), metadata.level().as_str(), metadata.name(), &self.head);
+            scratch.write((self.now)(), metadata.level().as_str(), metadata.name(), &self.head, &self.subject);
             match &held {
                 None => self.sink.line(&scratch.line),
                 Some(held) => held.push(record, &scratch.line),

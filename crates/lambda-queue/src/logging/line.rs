@@ -16,11 +16,12 @@ pub(super) const LINE_MAX: usize = 64 * 1024;
 /// Of them, kept for what says that something is missing.
 const TAIL: usize = 64;
 
-/// Where values stand that every line of an invocation or a record has, after the head and before all others.
-pub(super) const KNOWN: [&str; 10] = [
+/// Where values stand that every line of an invocation or a record has, after the head and before all others. The third is
+/// called as [`Settings::subject_name`](super::Settings::subject_name) says.
+const KNOWN: [&str; 10] = [
     "request_id",
     "cold_start",
-    "order_id",
+    SUBJECT_NAME,
     "correlation_id",
     "causation_id",
     "trace_id",
@@ -30,18 +31,29 @@ pub(super) const KNOWN: [&str; 10] = [
     "queue",
 ];
 pub(super) const REQUEST_ID: usize = 0;
+const SUBJECT: usize = 2;
 const TRACE_ID: usize = 5;
+
+/// What a record is about, unless the settings have another name for it.
+pub(super) const SUBJECT_NAME: &str = "subject";
+/// The field of it on a record's span: OpenTelemetry's name for the subject of a CloudEvent.
+pub(crate) const SUBJECT_FIELD: &str = "cloudevents.event_subject";
 
 /// Names that the line has of itself: a field that is called so gets `field_` before its name.
 const RESERVED: [&str; 7] =
     ["timestamp", "level", "message", "service", "function", "function_version", "fields_left_out"];
 
+/// Whether a line has a field of this name anyway, so that its subject cannot be called so.
+pub(super) fn is_taken(name: &str) -> bool {
+    RESERVED.contains(&name) || known(name, SUBJECT_NAME).is_some_and(|place| place != SUBJECT)
+}
+
 /// The known place of a field. Spans carry OpenTelemetry's names, and those of `lambda_runtime`.
-fn known(name: &str) -> Option<usize> {
+fn known(name: &str, subject: &str) -> Option<usize> {
     Some(match name {
         "request_id" | "faas.invocation_id" | "requestId" => REQUEST_ID,
         "cold_start" | "faas.coldstart" => 1,
-        "order_id" => 2,
+        SUBJECT_FIELD => SUBJECT,
         "correlation_id" => 3,
         "causation_id" => 4,
         "trace_id" => TRACE_ID,
@@ -49,6 +61,7 @@ fn known(name: &str) -> Option<usize> {
         "message_id" | "messaging.message.id" => 7,
         "receive_count" => 8,
         "queue" | "messaging.destination.name" => 9,
+        name if name == subject => SUBJECT,
         _ => return None,
     })
 }
@@ -130,6 +143,8 @@ impl Fields {
 pub(super) struct Gather<'a> {
     pub(super) fields: &'a mut Fields,
     pub(super) denied: &'a Denied,
+    /// What the subject is called.
+    pub(super) subject: &'a str,
     /// A span has no message, and carries what is only exported.
     pub(super) of_span: bool,
     /// A later value replaces an earlier one: of `Span::record`.
@@ -139,13 +154,13 @@ pub(super) struct Gather<'a> {
 impl Gather<'_> {
     fn put(&mut self, field: &Field, write: impl FnOnce(&mut Vec<u8>)) {
         let name = field.name();
-        let place = known(name);
+        let place = known(name, self.subject);
         if self.of_span && place.is_none() && only_exported(name) {
             return;
         }
         let fields = &mut *self.fields;
         let from = fields.bytes.len();
-        if self.denied.denies(name) {
+        if self.denied.denies(if name == SUBJECT_FIELD { self.subject } else { name }) {
             string(&mut fields.bytes, |text| text.write_str(REDACTED));
         } else {
             write(&mut fields.bytes);
@@ -249,7 +264,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Writes the line into `self.line`.
-    pub(super) fn write(&mut self, at_ms: u64, level: &'static str, name: &str, head: &[u8]) {
+    pub(super) fn write(&mut self, at_ms: u64, level: &'static str, name: &str, head: &[u8], subject: &str) {
         let Self { fields, line, second, second_text } = self;
         if *second != at_ms / 1_000 || second_text.is_empty() {
             *second = at_ms / 1_000;
@@ -268,9 +283,9 @@ impl Scratch {
         }
         line.extend_from_slice(head);
         let mut left_out = 0_u64;
-        for (name, at) in KNOWN.iter().zip(fields.known) {
+        for (place, (name, at)) in KNOWN.iter().zip(fields.known).enumerate() {
             let Some(value) = at.and_then(|at| fields.value(at)) else { continue };
-            left_out += u64::from(!add(line, name, value));
+            left_out += u64::from(!add(line, if place == SUBJECT { subject } else { *name }, value));
         }
         for (name, at) in &fields.rest {
             left_out += u64::from(!add(line, &unreserved(name), fields.value(*at).unwrap_or(b"null")));

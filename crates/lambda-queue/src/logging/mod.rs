@@ -6,7 +6,7 @@
 //! ```
 //!
 //! **A line** has, always in this order and none of them twice: `timestamp` (RFC 3339, UTC, milliseconds), `level`,
-//! `message`, `service`, `function`, `function_version`, `request_id`, `cold_start`, `order_id`, `correlation_id`,
+//! `message`, `service`, `function`, `function_version`, `request_id`, `cold_start`, `subject`, `correlation_id`,
 //! `causation_id`, `trace_id`, `xray_trace_id`, `message_id`, `receive_count`, `queue`, then the event's own fields, then
 //! those of the spans around it, inner before outer. What is not known is not there. A field of the event wins over one
 //! of a span. A field that is called as one of the first six gets `field_` before its name.
@@ -15,7 +15,9 @@
 //! have no room are counted in `fields_left_out`). Control characters, and others that a terminal would act on, are
 //! escaped. A line is one write.
 //!
-//! **Ids** come from [`invocation_span`] and [`record_span`], or any span with fields of these names.
+//! **Ids** come from [`invocation_span`] and [`record_span`], or any span with fields of these names. What a record is about
+//! is its `subject`, or what the program calls it: `order_id`, with
+//! `Settings { subject_name: "order_id".to_owned(), ..Settings::from_env() }.init()` in place of [`init`].
 //!
 //! **Levels.** `LOG_LEVEL` is a `tracing` filter: `info`, or `warn,my_crate=debug`. What no part of it names is at
 //! `info`. `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, set by Lambda's logging controls) is what Lambda lets through, so
@@ -53,6 +55,9 @@ mod settings;
 mod span;
 mod text;
 
+#[cfg(feature = "otlp")]
+pub(crate) use line::SUBJECT_FIELD;
+#[cfg(feature = "runtime")]
 pub(crate) use settings::system_ms;
 pub(crate) use span::in_invocation;
 

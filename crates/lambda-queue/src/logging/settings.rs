@@ -13,6 +13,7 @@ use super::deny::Denied;
 use super::held::LetOut;
 use super::layer::{Lines, Wanted};
 use super::level::{Levels, level};
+use super::line::{SUBJECT_NAME, is_taken};
 use super::text::string;
 use super::{Now, Sink, Stdout};
 
@@ -25,6 +26,9 @@ pub struct Settings {
     pub function: String,
     /// `function_version`: `AWS_LAMBDA_FUNCTION_VERSION`. Empty is left out.
     pub function_version: String,
+    /// What lines and exported spans call the subject of a record ([`RecordIds::subject`](super::RecordIds::subject)): `subject`
+    /// unless a program knows better, such as `order_id`. Not from the environment: queries go by it.
+    pub subject_name: String,
     /// What is printed at once.
     pub print: Levels,
     /// What is held back, or printed at once in a sampled invocation.
@@ -55,6 +59,7 @@ impl Default for Settings {
             service: String::new(),
             function: String::new(),
             function_version: String::new(),
+            subject_name: SUBJECT_NAME.to_owned(),
             print: Levels::all(LevelFilter::INFO),
             debug: Levels::all(LevelFilter::DEBUG).without_noise(),
             let_out: LetOut::Record,
@@ -158,8 +163,16 @@ impl Settings {
         self.build(sink).0
     }
 
-    /// The logger, and why there is no exporter where there should be one.
-    fn build(self, sink: Arc<dyn Sink>) -> (Dispatch, Option<String>) {
+    /// The logger, and what of the settings could not be done.
+    fn build(self, sink: Arc<dyn Sink>) -> (Dispatch, Vec<String>) {
+        let mut notes = Vec::new();
+        let subject = if self.subject_name.is_empty() || is_taken(&self.subject_name) {
+            let name = &self.subject_name;
+            notes.push(format!("subject_name: `{name}` is another field of a line; {SUBJECT_NAME} holds"));
+            SUBJECT_NAME.to_owned()
+        } else {
+            self.subject_name
+        };
         let denied = Arc::new(self.denied);
         // A rate of 1 is all, and of 0 is none: not even the request whose hash is 0.
         let sampled_below = (self.sample_rate > 0.0).then_some((self.sample_rate * u64::MAX as f64) as u64);
@@ -175,13 +188,14 @@ impl Settings {
             }
         }
         #[cfg(feature = "otlp")]
-        let (exporter, failed) = match self.otlp.map(|endpoint| endpoint.exporter(Arc::clone(&denied))) {
-            None => (None, None),
-            Some(Ok(exporter)) => (Some(Arc::new(exporter)), None),
-            Some(Err(why)) => (None, Some(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {why}; no spans are exported"))),
+        let exporter = match self.otlp.map(|endpoint| endpoint.exporter(Arc::clone(&denied), subject.clone())) {
+            None => None,
+            Some(Ok(exporter)) => Some(Arc::new(exporter)),
+            Some(Err(why)) => {
+                notes.push(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {why}; no spans are exported"));
+                None
+            }
         };
-        #[cfg(not(feature = "otlp"))]
-        let failed = None;
         let lines = Lines {
             print: self.print,
             let_out: self.let_out,
@@ -189,6 +203,7 @@ impl Settings {
             held_bytes: self.held_bytes,
             sampled_below,
             denied,
+            subject,
             head,
             now: self.now,
             sink,
@@ -198,9 +213,9 @@ impl Settings {
         #[cfg(feature = "otlp")]
         if let Some(exporter) = exporter {
             let subscriber = registry().with(exporter.layer()).with(lines.with_filter(wanted));
-            return (Dispatch::new(subscriber), failed);
+            return (Dispatch::new(subscriber), notes);
         }
-        (Dispatch::new(registry().with(lines.with_filter(wanted))), failed)
+        (Dispatch::new(registry().with(lines.with_filter(wanted))), notes)
     }
 }
 

@@ -39,8 +39,9 @@ pub struct RecordIds<'a> {
     pub receive_count: u32,
     /// The queue's name.
     pub queue: &'a str,
-    /// What the message is about: its subject.
-    pub order_id: Option<&'a str>,
+    /// What the message is about: of a CloudEvent its `subject`. [`Settings::subject_name`](super::Settings::subject_name) is
+    /// what lines and exported spans call it.
+    pub subject: Option<&'a str>,
     /// The story it belongs to.
     pub correlation_id: Option<&'a str>,
     /// The message that brought it about.
@@ -98,7 +99,7 @@ pub fn record_span(of: &RecordIds<'_>) -> Span {
         messaging.message.id = of.message_id,
         messaging.message.conversation_id = of.correlation_id,
         receive_count = of.receive_count,
-        order_id = of.order_id,
+        cloudevents.event_subject = of.subject,
         correlation_id = of.correlation_id,
         causation_id = of.causation_id,
     );

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lambda_queue::batch::Invocation;
 use lambda_queue::batch::stream::{StreamBatch, StreamItem};
 use lambda_queue::logging::{InvocationIds, Settings, Sink, invocation as in_invocation};
 use lambda_queue::{Answer, Batch, Done, Failure, Record, Verdict};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber as _;
 
-use crate::support::{FIFO, STANDARD, World, event_of, invocation, obey, owes, record};
+use crate::support::{FIFO, STANDARD, START_MS, World, event_of, invocation, obey, owes, record};
 
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Value>>>);
@@ -136,7 +137,7 @@ async fn a_line_has_the_ids_of_invocation_message_queue_and_cloud_event() {
         for (name, value) in [
             ("request_id", json!("r")),
             ("cold_start", json!(false)),
-            ("order_id", json!("order-1")),
+            ("subject", json!("order-1")),
             ("correlation_id", json!("story-1")),
             ("causation_id", json!("cause-1")),
             ("trace_id", json!("4bf92f3577b34da6a3ce929d0e0e4736")),
@@ -210,4 +211,36 @@ async fn a_streams_lines_have_the_id_of_their_invocation() {
     let lines = kept.0.lock().unwrap().clone();
     let ids: Vec<_> = lines.iter().map(|line| line["request_id"].as_str()).collect();
     assert_eq!(ids, [Some("r"); 2], "{lines:?}");
+}
+
+/// The errors of a run, each with how much time it says was left.
+fn errors(kept: &Kept) -> Vec<(String, u64)> {
+    let lines = kept.0.lock().unwrap();
+    let of = lines.iter().filter(|line| line["level"] == "ERROR");
+    of.map(|line| (line["message"].as_str().unwrap().to_owned(), line["left_ms"].as_u64().unwrap())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_or_stream_that_has_no_time_to_start_anything_says_so_at_error() {
+    let nothing = "no time to start a single record: all of them come back";
+    for (deadline_ms, expected) in [(START_MS, vec![(nothing.to_owned(), 0)]), (START_MS + 1_000, vec![])] {
+        let of = Invocation { deadline_ms, ..invocation() };
+        let (world, kept) = (World::default(), Kept::default());
+        let dispatch = Settings::default().dispatch(Arc::new(kept.clone()));
+        let event = event_of(&[record(STANDARD, "1", "fine", None)]);
+        loud(&world).quiet().run(event, of.clone(), obey).with_subscriber(dispatch).await.unwrap();
+        assert_eq!(errors(&kept), expected);
+
+        let (world, kept) = (World::default(), Kept::default());
+        let dispatch = Settings::default().dispatch(Arc::new(kept.clone()));
+        let stream = StreamBatch::new("test", &world).quiet();
+        let work = stream.run(vec![Change("1")], &of, |_| async { Ok(Verdict::Done) });
+        work.with_subscriber(dispatch).await.unwrap();
+        assert_eq!(errors(&kept), expected);
+    }
+    let (world, kept) = (World::default(), Kept::default());
+    let dispatch = Settings::default().dispatch(Arc::new(kept.clone()));
+    let of = Invocation { deadline_ms: START_MS, ..invocation() };
+    loud(&world).run(event_of(&[]), of, obey).with_subscriber(dispatch).await.unwrap();
+    assert!(errors(&kept).is_empty(), "an empty batch needs no time");
 }

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use lambda_queue::logging::{InvocationIds, RecordIds, current_traceparent, invocation_span, record_span};
 use tracing::{field, info, info_span};
 
-use crate::support::{NOW_MS, logged};
+use crate::support::{Kept, NOW_MS, env, logged};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -19,7 +21,7 @@ fn a_line_inside_a_record_carries_its_ids_in_an_order_that_does_not_change() {
                 message_id: "m",
                 receive_count: 3,
                 queue: "pay-express",
-                order_id: Some("o"),
+                subject: Some("o"),
                 correlation_id: Some("c"),
                 causation_id: Some("b"),
                 traceparent: Some(TRACEPARENT),
@@ -32,7 +34,7 @@ fn a_line_inside_a_record_carries_its_ids_in_an_order_that_does_not_change() {
     assert_eq!(
         kept.lines()[1].trim_end(),
         format!(
-            r#"{{"timestamp":"{at}","level":"INFO","message":"inside","service":"shop","function":"pay","function_version":"$LATEST","request_id":"r","cold_start":true,"order_id":"o","correlation_id":"c","causation_id":"b","trace_id":"{TRACE}","message_id":"m","receive_count":3,"queue":"pay-express","amount":5}}"#
+            r#"{{"timestamp":"{at}","level":"INFO","message":"inside","service":"shop","function":"pay","function_version":"$LATEST","request_id":"r","cold_start":true,"subject":"o","correlation_id":"c","causation_id":"b","trace_id":"{TRACE}","message_id":"m","receive_count":3,"queue":"pay-express","amount":5}}"#
         )
     );
     let before = &kept.objects()[0];
@@ -42,6 +44,42 @@ fn a_line_inside_a_record_carries_its_ids_in_an_order_that_does_not_change() {
         "outside a record: the invocation's"
     );
     assert_eq!(before.names().last(), Some(&"trace_id"), "what is not known is not there: {before:?}");
+}
+
+#[test]
+fn what_a_record_is_about_is_called_as_the_program_calls_it_and_by_no_name_that_a_line_has_already() {
+    for (name, called) in [
+        ("order_id", "order_id"),
+        ("invoice", "invoice"),
+        ("subject", "subject"),
+        ("", "subject"),
+        ("level", "subject"),
+        ("queue", "subject"),
+        ("messaging.message.id", "subject"),
+        ("fields_left_out", "subject"),
+    ] {
+        let kept = Kept::default();
+        let mut settings = env(&[("LOG_REDACT", "invoice")]);
+        settings.subject_name = name.to_owned();
+        tracing::dispatcher::with_default(&settings.dispatch(Arc::new(kept.clone())), || {
+            let ids = RecordIds { message_id: "m", queue: "q", subject: Some("s"), ..RecordIds::default() };
+            record_span(&ids).in_scope(|| {
+                info!(subject = "a mail's", "inside");
+                info!(order_id = "another's", "inside");
+            });
+        });
+        let objects = kept.objects();
+        let of = |at: usize, name: &str| objects[at].get(name).cloned();
+        let about = if called == "invoice" { "[redacted]" } else { "s" };
+        let own = if called == "subject" { "a mail's" } else { about };
+        assert_eq!(of(0, called), Some(own.into()), "{name}: a field of the event wins over the record's");
+        assert_eq!(of(0, "subject"), Some("a mail's".into()), "{name}");
+        let other = if called == "order_id" { "another's" } else { about };
+        assert_eq!(of(1, called), Some(other.into()), "{name}");
+        assert_eq!(of(1, "order_id"), Some("another's".into()), "{name}");
+        let third = objects[1].names().iter().position(|name| *name == called);
+        assert_eq!(third, Some(3), "{name}: before the ids of message and queue, {:?}", objects[1].names());
+    }
 }
 
 #[test]
