@@ -323,6 +323,49 @@ fn a_flush_in_between_keeps_dimensions_and_nothing_goes_out_twice() {
 }
 
 #[test]
+fn a_big_invocation_loses_no_metric_what_is_too_much_at_once_goes_out_before_its_end() {
+    let kept = Kept::default();
+    let metrics = Metrics::begin_to(&Fixed, document().dimension("function", "f"), Sink::to(kept.clone()));
+    let recorder = metrics.recorder();
+    recorder.property("request_id", "r");
+    // Over ten thousand values, then over a thousand names.
+    for value in 0..10_000_u32 {
+        recorder.metric("a", Unit::Count, value);
+    }
+    assert_eq!(kept.lines().len(), 0, "there was room");
+    for value in 10_000..25_001_u32 {
+        recorder.metric("a", Unit::Count, value);
+    }
+    assert_eq!(kept.lines().len(), 200, "twice a hundred documents of a hundred values");
+    for at in 0..2_500_u32 {
+        recorder.metric(format!("m{at}"), Unit::Count, at);
+    }
+    recorder.high_resolution("b", Unit::Count, f64::NAN);
+    drop(metrics);
+
+    let lines = kept.lines();
+    let values = |line: &Value, name: &str| match &line[name] {
+        Value::Array(values) => values.clone(),
+        Value::Null => Vec::new(),
+        value => vec![value.clone()],
+    };
+    let all: Vec<Value> = lines.iter().flat_map(|line| values(line, "a")).collect();
+    assert_eq!(all, (0..25_001_u32).map(Value::from).collect::<Vec<_>>());
+    let mut names: Vec<String> = lines.iter().flat_map(metric_names).filter(|name| name != "a").collect();
+    names.sort();
+    let mut expected: Vec<String> = (0..2_500).map(|at| format!("m{at}")).collect();
+    expected.sort();
+    assert_eq!(names, expected, "each once");
+    assert!(lines.iter().all(|line| line["function"] == "f" && line["request_id"] == "r"));
+    for line in &lines {
+        let at_ms = line["_aws"]["Timestamp"].as_u64().unwrap();
+        assert!((NOW_MS..NOW_MS + 600_000).contains(&at_ms), "by the invocation's clock: {at_ms}");
+    }
+    let refused = (0..10_001_u32).fold(document(), |document, value| document.metric("a", Unit::Count, value));
+    assert_eq!(refused.refusals()[0].why, Why::TooMany, "of one document there is no other to go on with");
+}
+
+#[test]
 fn a_line_is_one_write_and_lost_lines_are_told_by_the_next_that_is_written() {
     let kept = Kept::default();
     let sink = Sink::to(kept.clone());

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{Document, IntoUnit, Number, Sink};
+use super::{Document, IntoUnit, Name, Number, Sink};
 use crate::Clock;
 
 tokio::task_local! {
@@ -14,8 +15,21 @@ tokio::task_local! {
 }
 
 /// Adds to an invocation's metrics. Clones add to the same; handlers that run side by side may share one.
+///
+/// Nothing is refused for being too much: what is more than a [`Document`] collects goes out while the invocation runs, with
+/// the dimensions and properties that there are by then.
 #[derive(Clone, Debug)]
-pub struct Recorder(Arc<Mutex<State>>);
+pub struct Recorder(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    sink: Sink,
+    /// When it began, by the invocation's clock, UTC milliseconds. A recorder may outlive what it borrowed the clock from, so
+    /// it counts on from there.
+    began_ms: u64,
+    began: Instant,
+}
 
 #[derive(Debug)]
 struct State {
@@ -23,15 +37,26 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// What was recorded so far. Dimensions and properties stay for what follows.
+    fn take(&mut self) -> Document {
+        let metrics = std::mem::take(&mut self.document.metrics);
+        let refusals = std::mem::take(&mut self.document.refusals);
+        let more_refusals = std::mem::take(&mut self.document.more_refusals);
+        self.document.values = 0;
+        Document { metrics, refusals, more_refusals, ..self.document.clone() }
+    }
+}
+
 impl Recorder {
     /// A metric, or one more value of it.
     pub fn metric(&self, name: impl Into<Cow<'static, str>>, unit: impl IntoUnit, value: impl Into<Number>) {
-        self.open(|document| document.add(name.into(), unit.unit(), value.into(), false));
+        self.measure(name.into(), unit, value.into(), false);
     }
 
     /// A metric that CloudWatch keeps by the second, or one more value of it.
     pub fn high_resolution(&self, name: impl Into<Cow<'static, str>>, unit: impl IntoUnit, value: impl Into<Number>) {
-        self.open(|document| document.add(name.into(), unit.unit(), value.into(), true));
+        self.measure(name.into(), unit, value.into(), true);
     }
 
     /// A dimension of the first set, of all that the invocation records.
@@ -49,17 +74,36 @@ impl Recorder {
         self.open(|document| document.add_property(name.into(), value.into()));
     }
 
+    fn measure(&self, name: Name, unit: impl IntoUnit, value: Number, high_resolution: bool) {
+        let mut full = None;
+        self.with(|state| {
+            if !state.document.has_room_for(&name) {
+                full = Some(state.take());
+            }
+            state.document.add(name, unit.unit(), value, high_resolution);
+        });
+        // Written while the others go on.
+        if let Some(mut document) = full {
+            let elapsed_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.0.sink.flush(&mut document, self.0.began_ms.saturating_add(elapsed_ms));
+        }
+    }
+
     fn open(&self, add: impl FnOnce(&mut Document)) {
+        self.with(|state| add(&mut state.document));
+    }
+
+    fn with(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.closed {
             tracing::error!("metrics: something was recorded after its invocation had ended; it is lost");
         } else {
-            add(&mut state.document);
+            change(&mut state);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +113,6 @@ impl Recorder {
 pub struct Metrics<'c, C: Clock> {
     recorder: Recorder,
     clock: &'c C,
-    sink: Sink,
 }
 
 impl<'c, C: Clock> Metrics<'c, C> {
@@ -80,7 +123,9 @@ impl<'c, C: Clock> Metrics<'c, C> {
 
     /// The same with another sink.
     pub fn begin_to(clock: &'c C, document: Document, sink: Sink) -> Self {
-        Self { recorder: Recorder(Arc::new(Mutex::new(State { document, closed: false }))), clock, sink }
+        let state = Mutex::new(State { document, closed: false });
+        let shared = Shared { state, sink, began_ms: clock.now_ms(), began: Instant::now() };
+        Self { recorder: Recorder(Arc::new(shared)), clock }
     }
 
     /// What adds to them, to be handed down.
@@ -105,14 +150,9 @@ impl<'c, C: Clock> Metrics<'c, C> {
             if state.document.is_empty() {
                 return;
             }
-            let whole = state.document.clone();
-            state.document.metrics.clear();
-            state.document.values = 0;
-            state.document.refusals.clear();
-            state.document.more_refusals = 0;
-            whole
+            state.take()
         };
-        self.sink.flush(&mut document, self.clock.now_ms());
+        self.recorder.0.sink.flush(&mut document, self.clock.now_ms());
     }
 }
 

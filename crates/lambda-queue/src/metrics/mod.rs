@@ -24,7 +24,7 @@ pub use sink::Sink;
 
 use names::{LONGEST_DIMENSION_NAME, LONGEST_DIMENSION_VALUE, LONGEST_NAME, is_name, is_plain};
 
-/// Most metrics that are collected: over 100 go out in several documents.
+/// Most metrics that a document collects: over 100 go out in several. What a [`Recorder`] has beyond goes out before.
 const MOST_METRICS: usize = 1_000;
 /// Most values of all metrics together: over 100 of one go out in several documents.
 const MOST_VALUES: usize = 10_000;
@@ -272,6 +272,11 @@ impl Document {
             return Err(Why::TooMany);
         }
         Ok(None)
+    }
+
+    /// Whether one more value of this name would not be too much.
+    fn has_room_for(&self, name: &str) -> bool {
+        self.values < MOST_VALUES && (self.metrics.len() < MOST_METRICS || self.is_metric(name))
     }
 
     fn add(&mut self, name: Name, unit: Option<Unit>, value: Number, high_resolution: bool) {
