@@ -12,8 +12,8 @@
 //! | [`metrics`], [`meter`] | CloudWatch's embedded metrics; calls of services counted |
 //! | `logging`, `otlp` (features) | JSON lines with ids; spans |
 //! | `serve` (feature `runtime`) | the loop under the Lambda runtime |
-//! | [`ports`] | queue, store, objects, clock, randomness, ids: traits |
-//! | `aws`, `memory` (features) | their adapters |
+//! | [`ports`] | queue, store, objects, clock, randomness, ids: traits, and [`Ports`] for several of them in one |
+//! | `aws`, `memory` (features) | their adapters, and all that a function needs in one value: `aws::Aws`, `memory::Memory` |
 //!
 //! It knows nothing of orders. The crate's `README.md` has a first consumer.
 
@@ -43,9 +43,9 @@ mod stdout;
 
 pub use batch::{Batch, Record, RecordContext};
 pub use failure::{Answer, Done, Failure, Verdict};
-pub use ports::{Clock, Entry, Ids, Outgoing, Queue, QueueDepth, Random};
+pub use ports::{Clock, Entry, Ids, Outgoing, Ports, Queue, QueueDepth, Random};
 pub use redacted::{REDACTED, Redacted};
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "aws", feature = "logging", feature = "runtime"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

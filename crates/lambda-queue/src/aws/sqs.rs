@@ -21,11 +21,18 @@ pub struct Sqs {
     /// What the URL of a queue that is named by its name begins with, up to that name. A stack's prefix may be part of it.
     pub url_prefix: String,
     /// The URL of any queue of the same account and region, or [`Sqs::url_prefix`]: a queue that is named by its ARN has its
-    /// URL beside it.
+    /// URL beside it. Where this is empty the URL is made of the ARN, by the rule of the partitions `aws`, `aws-cn` and
+    /// `aws-us-gov`.
     pub beside: String,
 }
 
 impl Sqs {
+    /// Over this client, every queue named by its URL. The queue that a batch came from needs no name: its ARN is in the
+    /// event.
+    pub fn new(client: Client) -> Self {
+        Self { client, url_prefix: String::new(), beside: String::new() }
+    }
+
     /// A queue's URL: itself, or the prefix and the queue's name.
     fn url(&self, queue: &str) -> String {
         if queue.contains("://") { queue.to_owned() } else { format!("{}{queue}", self.url_prefix) }
@@ -33,9 +40,17 @@ impl Sqs {
 
     /// The URL of a queue by its ARN.
     fn url_of_arn(&self, arn: &str) -> String {
-        let base = self.beside.rsplit_once('/').map_or("", |(base, _)| base);
-        format!("{base}/{}", arn.rsplit(':').next().unwrap_or_default())
+        url_of_arn(&self.beside, arn)
     }
+}
+
+fn url_of_arn(beside: &str, arn: &str) -> String {
+    if let ("", [_, partition, _, region, account, name]) = (beside, arn.split(':').collect::<Vec<_>>().as_slice()) {
+        let suffix = if *partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        return format!("https://sqs.{region}.{suffix}/{account}/{name}");
+    }
+    let base = beside.rsplit_once('/').map_or("", |(base, _)| base);
+    format!("{base}/{}", arn.rsplit(':').next().unwrap_or_default())
 }
 
 impl Queue for Sqs {
@@ -143,6 +158,20 @@ fn entry(at: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntry, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_that_is_named_by_its_arn_has_its_url_beside_a_known_one_or_where_its_partition_has_it() {
+        let arn = "arn:aws:sqs:eu-west-1:123456789012:work.fifo";
+        for (beside, arn, url) in [
+            ("", arn, "https://sqs.eu-west-1.amazonaws.com/123456789012/work.fifo"),
+            ("", "arn:aws-cn:sqs:cn-north-1:1:work", "https://sqs.cn-north-1.amazonaws.com.cn/1/work"),
+            ("", "arn:aws-us-gov:sqs:us-gov-west-1:1:work", "https://sqs.us-gov-west-1.amazonaws.com/1/work"),
+            ("http://127.0.0.1:4566/000000000000/dead", arn, "http://127.0.0.1:4566/000000000000/work.fifo"),
+            ("http://127.0.0.1:4566/000000000000/stack-", arn, "http://127.0.0.1:4566/000000000000/work.fifo"),
+        ] {
+            assert_eq!(url_of_arn(beside, arn), url, "{beside:?} {arn}");
+        }
+    }
 
     #[test]
     fn a_message_that_is_too_large_is_its_own_error_and_the_others_are_sent() {

@@ -1,11 +1,13 @@
 //! What the toolkit needs of the world, each a trait: [`Clock`], [`Random`], [`Ids`], [`Queue`], tables ([`store`]) and
-//! [`Objects`]. Adapters: `aws` (the SDK) and `memory`.
+//! [`Objects`]. Adapters: `aws` (the SDK) and `memory`; [`Ports`] makes one value of several.
 
 use std::future::Future;
 
+mod all;
 mod objects;
 pub mod store;
 
+pub use all::Ports;
 pub use objects::Objects;
 pub use store::Store;
 
@@ -49,7 +51,7 @@ pub struct Outgoing {
 pub struct Entry {
     /// The receipt handle of this receive.
     pub receipt_handle: String,
-    /// Seconds from now, at most 43,200.
+    /// Seconds from now. SQS refuses what ends over 43,200 s after the receive.
     pub visible_in_s: u32,
 }
 

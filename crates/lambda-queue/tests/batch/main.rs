@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod answer;
+#[cfg(feature = "memory")]
+mod breaker;
 mod dead_letter;
 mod delivery;
 mod events;
