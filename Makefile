@@ -117,7 +117,7 @@ chaos: $(STAMP) tools ## Place ORDERS orders while AWS, providers and processes 
 	@$(BIN)/chaos --no-build $(CHAOS_ARGS)
 
 .PHONY: test
-test: setup lint ## Formatting, lints, every test
+test: setup lint features ## Formatting, lints, every test
 	@cargo test --locked --workspace $(CARGO_QUIET)
 	@python -m pytest -q -p no:cacheprovider tests
 
@@ -135,6 +135,15 @@ fmt: ## Format the code
 lint: $(STAMP) ## Formatting and lints, warnings denied
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets $(CARGO_QUIET) -- -D warnings
+
+# As those have it who take the library alone; `aws` is checked by every build of the workspace. In a folder of its own, as other
+# features of shared dependencies would compile the workspace anew.
+.PHONY: features
+features: ## lambda-queue alone: without features, and with each that needs no SDK, warnings denied
+	@for features in "" runtime logging memory runtime,logging; do \
+	  cargo clippy --locked $(CARGO_QUIET) --target-dir target/features --package lambda-queue --lib \
+	    --no-default-features --features "$$features" -- -D warnings; \
+	done
 
 .PHONY: watch
 watch: up-if-down ## Serve FUNCTION with cargo-lambda on port WATCH_PORT against the local stack, rebuilt as it changes

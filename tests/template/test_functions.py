@@ -173,6 +173,18 @@ def test_every_function_is_a_rust_binary_of_its_own_name(prod: Stack) -> None:
         assert (function["Runtime"], function["Handler"]) == ("provided.al2023", "bootstrap"), name
 
 
+def test_a_release_unwinds_so_that_a_panic_is_one_records_failure_and_not_the_batchs() -> None:
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))
+    profiles = workspace["profile"]
+    assert profiles["release"]["panic"] == "unwind", "said, so that nobody takes it for an oversight"
+    assert {name for name, profile in profiles.items() if profile.get("panic", "unwind") != "unwind"} == set()
+    # Elsewhere it could be said again: cargo's own settings win over the manifest, and the environment over both.
+    configured = [path for path in ROOT.glob(".cargo/config*") if "panic" in path.read_text(encoding="utf-8")]
+    builds = [ROOT / name for name in ("Makefile", "samconfig.toml", "template.yaml", ".ci/run")]
+    configured += [path for path in builds if "PROFILE_RELEASE_PANIC" in path.read_text(encoding="utf-8")]
+    assert configured == []
+
+
 def test_architecture_and_memory_are_parameters() -> None:
     stack = Stack(**PROD, Architecture="arm64", FunctionMemoryMegabytes="512")
     for name, function in stack.functions().items():
