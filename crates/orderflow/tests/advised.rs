@@ -43,13 +43,19 @@ fn words(command: &str) -> Option<Vec<String>> {
         }
     }
     words.extend(word.take());
-    let end = words.iter().position(|word| [">", "|", "&&"].contains(&word.as_str())).unwrap_or(words.len());
+    let is_end = |word: &String| {
+        word.starts_with(['<', '>']) && !word.ends_with('>') || word == ">" || word == "|" || word == "&&"
+    };
+    let end = words.iter().position(is_end).unwrap_or(words.len());
     words.truncate(end);
     quote.is_none().then_some(words)
 }
 
-/// A word with a value in the place of what is only named: `{name}`, `<order>`, `<case>...`, `...`.
+/// A word with a value in the place of what is only named: `{name}`, `<order>`, `<case>...`, `...`, `$order`.
 fn filled(word: &str, value: &str) -> String {
+    if word.starts_with('$') {
+        return value.to_owned();
+    }
     let mut word = word.replace("...", value);
     for (open, close) in [('{', '}'), ('<', '>')] {
         while let Some((before, (_, after))) =
@@ -64,7 +70,7 @@ fn filled(word: &str, value: &str) -> String {
 /// How the parser takes it, with the values that suit it best.
 fn parse(command: &str) -> Result<(), ErrorKind> {
     let words = words(command).unwrap_or_else(|| panic!("a quotation does not end: {command}"));
-    let is_open = |word: &&String| ["{", "<", "..."].iter().any(|open| word.contains(open));
+    let is_open = |word: &&String| word.starts_with('$') || ["{", "<", "..."].iter().any(|open| word.contains(open));
     let open = words.iter().filter(is_open).count();
     let mut kind = ErrorKind::Format;
     for mut choice in 0..VALUES.len().pow(u32::try_from(open).unwrap()) {
@@ -162,9 +168,11 @@ fn what_an_alarm_says_is_to_be_run_is_taken() {
     let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     let said = template.lines().filter_map(|line| line.trim().strip_prefix("AlarmDescription: \"")?.strip_suffix('"'));
     let commands: Vec<&str> =
-        said.filter_map(|said| said.find(": orderflow ").map(|at| said.split_at(at + 2).1)).collect();
+        said.filter_map(|said| Some(said.split_once(": ")?.1).filter(|rest| rest.starts_with("orderflow "))).collect();
     assert!(commands.len() >= 9, "they are not found: {commands:?}");
     for command in commands {
+        // Its end names the runbook.
+        let command = command.split(". docs/").next().unwrap_or_default();
         assert_eq!(parse(command), Ok(()), "{command}");
     }
 }

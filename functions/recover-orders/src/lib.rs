@@ -222,7 +222,9 @@ impl Run {
             Reach::Due if order.due_at.is_none_or(|due_at| due_at > self.now_ms) => return Ok(Look::MovedOn),
             Reach::Due => {}
             Reach::PutOff => {
-                let is_back = |needed| self.outages.is_back_for(needed, &order, self.now_ms);
+                // By the time now, not the run's: what this very run has sent again is not sent once more.
+                let now_ms = ports.now_ms();
+                let is_back = |needed| self.outages.is_back_for(needed, &order, now_ms);
                 if order.due_at != Some(row.due_at_ms) || !dependency.is_some_and(is_back) {
                     return Ok(Look::InItsOwnTime);
                 }
