@@ -157,8 +157,13 @@ async fn a_carrier_that_is_gone_is_left_alone_and_every_order_ships_once_when_it
     let shipped = d.ledger.entries()?.into_iter().filter(|entry| entry.effect == Effect::ShipmentCreated);
     assert_eq!(shipped.count(), ids.len(), "each once");
     assert!(d.queues.depths().await?.have_no_dead_letters());
-    let probes = d.logs.messages("control-breakers", "provider probed", since_ms).await?;
-    assert!((1..=20).contains(&probes.len()), "{} probes", probes.len());
+    // The lines of a run are there once it has ended, and one stays as long as a minute: beside this test a mapping is off.
+    let probes = eventually("the probes' lines", Duration::from_secs(70), || async {
+        let probes = d.logs.messages("control-breakers", "provider probed", since_ms).await?;
+        Ok((!probes.is_empty()).then_some(probes.len()))
+    })
+    .await?;
+    assert!(probes <= 20, "{probes} probes");
     // And it comes up to what it was.
     eventually("the concurrency is as normal", Duration::from_secs(100), || async {
         Ok((d.mappings.is("shipping-express").await? == (true, Some(20))).then_some(()))
