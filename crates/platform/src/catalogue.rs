@@ -95,8 +95,56 @@ impl ProductChange {
     }
 }
 
+/// What a product has to be, so that a change of it is made: what whoever decided on the change was shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// There, with this many pieces that can be taken. Only held to where the change sets how many: otherwise any will do.
+    Available(u64),
+    /// Not there. Only held to where the change says all that a product is: otherwise nothing can be made of it.
+    Absent,
+    /// Whatever it is.
+    Anything,
+}
+
+/// How a change of a product went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Changed {
+    /// It is written.
+    Done,
+    /// Nothing is written: there is no such product.
+    Absent,
+    /// Nothing is written: the product is not the expected one. How many of its pieces can be taken by now, where that can be
+    /// read.
+    Other(Option<u64>),
+}
+
+/// The most keys of a `BatchGetItem`.
+const MOST_KEYS: usize = 100;
+
 /// What an operator does to the catalogue. Not a port: no function may.
 impl<B: Backend> Platform<B> {
+    /// What the table has of these SKUs, by SKU; none may be given twice. One that is not there is left out, and one that cannot
+    /// be read hides no others. `stock`: BatchGetItem.
+    ///
+    /// # Errors
+    /// The table's.
+    pub async fn find_products(
+        &self,
+        skus: &[Sku],
+    ) -> Result<HashMap<String, Result<Product, StoreError>>, StoreError> {
+        let mut found = HashMap::with_capacity(skus.len());
+        for skus in skus.chunks(MOST_KEYS) {
+            let keys = skus.iter().map(|sku| HashMap::from([("sku".to_owned(), text(sku.as_str()))])).collect();
+            for item in self.backend.get_all(&self.names.stock_table, keys, true).await? {
+                let sku = text_of(&item, "sku").ok_or_else(|| {
+                    StoreError::Unreadable("a product without the sku it was asked for by".to_owned())
+                })?;
+                found.insert(sku, product(&item));
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes a product: name, price, currency and what is available.
     pub async fn put_product(&self, product: &Product) -> Result<(), StoreError> {
         let item = HashMap::from([
@@ -109,12 +157,17 @@ impl<B: Backend> Platform<B> {
         self.backend.write(Write::put(&self.names.stock_table, item)).await.map(drop)
     }
 
-    /// Changes a product, or makes one where the change says all of it, in one transaction with its audit record. `false`:
-    /// there is no such product, and nothing is written. `stock`: UpdateItem, `cases`: PutItem.
+    /// Changes a product that is as expected, or makes one where the change says all of it, in one transaction with its audit
+    /// record. `stock`: UpdateItem, `cases`: PutItem.
     ///
     /// # Errors
     /// The tables'. A change that says nothing is `NotDone`.
-    pub async fn change_product(&self, change: &ProductChange, audit: &Audit) -> Result<bool, StoreError> {
+    pub async fn change_product(
+        &self,
+        change: &ProductChange,
+        expected: Expected,
+        audit: &Audit,
+    ) -> Result<Changed, StoreError> {
         let values = change.values();
         if values.is_empty() {
             return Err(StoreError::NotDone("nothing is to be changed".to_owned()));
@@ -125,13 +178,19 @@ impl<B: Backend> Platform<B> {
         for (name, value) in values {
             update = update.name(format!("#{name}"), name).value(format!(":{name}"), value);
         }
-        if !change.is_whole() {
-            update = update.when("attribute_exists(sku)");
-        }
+        update = match expected {
+            Expected::Available(pieces) if change.available.is_some() => {
+                update.when("#available = :expected").value(":expected", number(pieces))
+            }
+            Expected::Absent if change.is_whole() => update.when("attribute_not_exists(sku)"),
+            Expected::Available(_) | Expected::Absent | Expected::Anything if change.is_whole() => update,
+            Expected::Available(_) | Expected::Absent | Expected::Anything => update.when("attribute_exists(sku)"),
+        };
         match self.backend.transact(vec![update, self.audit(audit)]).await? {
-            Transacted::Done => Ok(true),
+            Transacted::Done => Ok(Changed::Done),
             Transacted::Refused(reasons) => match reasons.first() {
-                Some(Reason::ConditionFailed(_)) => Ok(false),
+                Some(Reason::ConditionFailed(Some(item))) => Ok(Changed::Other(number_of(item, "available"))),
+                Some(Reason::ConditionFailed(None)) => Ok(Changed::Absent),
                 Some(Reason::None | Reason::Conflict | Reason::Other(_)) | None => {
                     Err(StoreError::NotDone("the transaction met another one".to_owned()))
                 }

@@ -32,7 +32,7 @@ use uuid::Uuid;
 pub use aws::{Aws, Cloud, StartError};
 pub use breakers::{Breaker, Breakers, Guarded, SLOW_CALL_MS, breaker, breaker_settings, outcome};
 pub use cases::Walked;
-pub use catalogue::ProductChange;
+pub use catalogue::{Changed, Expected, ProductChange};
 pub use lanes::lane_teller;
 pub use mappings::mapping_of;
 pub use settings::{Names, Retention, address, command_version, init_logging, setting};
