@@ -32,6 +32,11 @@ impl Asking {
         }
         Ok(())
     }
+
+    /// Whether somebody is asked, who then says yes to what was shown and to nothing else.
+    pub(super) fn asks(&self) -> bool {
+        !self.yes
+    }
 }
 
 /// On whose account: the caller that STS names, or on the local stack the user of this machine.

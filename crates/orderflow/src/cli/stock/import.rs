@@ -1,16 +1,16 @@
 //! `orderflow stock import`: a file of products, one after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use order::Sku;
-use platform::ProductChange;
+use platform::{Changed, Expected, ProductChange};
 use ports::StoreError;
 
-use super::{all, becomes, write};
+use super::{becomes, other, write};
 use crate::cli::operator::{Asking, by};
 use crate::cli::output::{out, table};
 use crate::cli::target::Target;
@@ -33,8 +33,9 @@ pub(in crate::cli) struct Import {
 }
 
 impl Import {
-    /// Each product in a transaction of its own: what was written when one fails stays. It must not be written again, as
-    /// `available` is set, and pieces may have been sold since: `--from` goes on behind it. Shows what becomes of what, and asks.
+    /// Shows what becomes of what, and asks. Each product is a transaction of its own, refused where the product is no longer as
+    /// it was shown: what was written when one fails stays. It must not be written again, as `available` is set, and pieces may
+    /// have been sold since: `--from` goes on behind it.
     pub(super) async fn apply(&self, json: bool) -> anyhow::Result<usize> {
         let products = read_products(&self.file)?;
         let changes = products.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
@@ -44,8 +45,8 @@ impl Import {
         }
         let changes = from(&changes, self.from.as_ref())?;
         let aws = self.target.aws().await?;
-        let (clients, outputs) = self.target.resolve().await?;
-        let there = all(&clients.dynamodb, outputs.output("StockTable")?, None).await?;
+        let skus: Vec<Sku> = changes.iter().map(|change| change.sku.clone()).collect();
+        let there = aws.find_products(&skus).await.context("the catalogue cannot be read")?;
         let planned = plan(changes, &there);
         if !json {
             show(&planned)?;
@@ -57,27 +58,73 @@ impl Import {
             summed(&planned)
         ))?;
         let by = by(&self.target, &self.reason).await?;
-        import(changes, async |change| write(&aws, change, &by).await).await?;
+        let asks = self.asking.asks();
+        import(&planned, async |change, expected| {
+            let expected = if asks { expected } else { Expected::Anything };
+            write(&aws, change, expected, &by).await
+        })
+        .await?;
         Ok(changes.len())
     }
 }
 
-/// What becomes of each product: `None` where it is new, nothing where it stays as it is.
-fn plan<'a>(changes: &'a [ProductChange], there: &[Product]) -> Vec<(&'a ProductChange, Option<Vec<String>>)> {
-    let there: BTreeMap<&str, &Product> = there.iter().map(|product| (product.sku.as_str(), product)).collect();
-    let of = |change: &ProductChange| there.get(change.sku.as_str()).map(|before| becomes(before, change));
-    changes.iter().map(|change| (change, of(change))).collect()
+/// A product that is to be written.
+struct Planned<'a> {
+    change: &'a ProductChange,
+    becomes: Becomes,
+    /// What it has to be still, when it is written.
+    expected: Expected,
+}
+
+/// What is done to a product.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Becomes {
+    New,
+    /// Nothing, where it stays as it is.
+    Other(Vec<String>),
+    /// It cannot be read, so what it was is not shown.
+    Replaced,
+}
+
+/// What becomes of each product, by what the table has of them.
+fn plan<'a>(
+    changes: &'a [ProductChange],
+    there: &HashMap<String, Result<ports::Product, StoreError>>,
+) -> Vec<Planned<'a>> {
+    let of = |change: &'a ProductChange| {
+        let (becomes, expected) = match there.get(change.sku.as_str()) {
+            None => (Becomes::New, Expected::Absent),
+            Some(Ok(before)) => {
+                (Becomes::Other(becomes(&shown(before), change)), Expected::Available(before.available))
+            }
+            Some(Err(_)) => (Becomes::Replaced, Expected::Anything),
+        };
+        Planned { change, becomes, expected }
+    };
+    changes.iter().map(of).collect()
+}
+
+/// As the commands show it.
+fn shown(product: &ports::Product) -> Product {
+    Product {
+        sku: product.sku.to_string(),
+        name: product.name.clone(),
+        price_minor: product.price_minor,
+        currency: product.currency.code().to_owned(),
+        available: product.available,
+    }
 }
 
 /// Those that are other than before.
-fn show(planned: &[(&ProductChange, Option<Vec<String>>)]) -> anyhow::Result<()> {
+fn show(planned: &[Planned<'_>]) -> anyhow::Result<()> {
     let mut rows = table();
     rows.set_header(["sku", "becomes"]);
-    for (change, becomes) in planned {
+    for Planned { change, becomes, expected: _ } in planned {
         let what = match becomes {
-            None => format!("new: {}", change.told()),
-            Some(becomes) if becomes.is_empty() => continue,
-            Some(becomes) => becomes.join(", "),
+            Becomes::New => format!("new: {}", change.told()),
+            Becomes::Other(becomes) if becomes.is_empty() => continue,
+            Becomes::Other(becomes) => becomes.join(", "),
+            Becomes::Replaced => format!("cannot be read: replaced by {}", change.told()),
         };
         rows.add_row([change.sku.as_str(), &what]);
     }
@@ -87,10 +134,16 @@ fn show(planned: &[(&ProductChange, Option<Vec<String>>)]) -> anyhow::Result<()>
     Ok(())
 }
 
-fn summed(planned: &[(&ProductChange, Option<Vec<String>>)]) -> String {
-    let new = planned.iter().filter(|(_, becomes)| becomes.is_none()).count();
-    let same = planned.iter().filter(|(_, becomes)| becomes.as_ref().is_some_and(Vec::is_empty)).count();
-    format!("{new} new, {} changed, {same} as they are", planned.len() - new - same)
+fn summed(planned: &[Planned<'_>]) -> String {
+    let count = |is: fn(&Becomes) -> bool| planned.iter().filter(|planned| is(&planned.becomes)).count();
+    let new = count(|becomes| *becomes == Becomes::New);
+    let changed = count(|becomes| matches!(becomes, Becomes::Other(what) if !what.is_empty()));
+    let same = count(|becomes| matches!(becomes, Becomes::Other(what) if what.is_empty()));
+    let all = format!("{new} new, {changed} changed, {same} as they are");
+    match count(|becomes| *becomes == Becomes::Replaced) {
+        0 => all,
+        replaced => format!("{all}, {replaced} that cannot be read replaced"),
+    }
 }
 
 /// Those from a product on.
@@ -100,21 +153,27 @@ fn from<'a>(changes: &'a [ProductChange], sku: Option<&Sku>) -> anyhow::Result<&
     at.and_then(|at| changes.get(at..)).with_context(|| format!("the file has no product {sku} to begin from"))
 }
 
-/// Writes one after the other; where one fails, says what is left, and how only that is imported.
+/// Writes one after the other; where one fails, or is not as it was shown, says what is left, and how only that is imported.
 async fn import(
-    changes: &[ProductChange],
-    mut write: impl AsyncFnMut(&ProductChange) -> Result<bool, StoreError>,
+    planned: &[Planned<'_>],
+    mut write: impl AsyncFnMut(&ProductChange, Expected) -> Result<Changed, StoreError>,
 ) -> anyhow::Result<()> {
-    for (at, change) in changes.iter().enumerate() {
-        let Err(error) = write(change).await else { continue };
+    let skus: Vec<&Sku> = planned.iter().map(|planned| &planned.change.sku).collect();
+    for (at, (planned, sku)) in planned.iter().zip(&skus).enumerate() {
+        let error = match write(planned.change, planned.expected).await {
+            Ok(Changed::Done) => continue,
+            Ok(Changed::Absent) => StoreError::NotDone(other(sku, None)),
+            Ok(Changed::Other(available)) => StoreError::NotDone(other(sku, available)),
+            Err(error) => error,
+        };
         let left = |from: usize| {
-            let skus: Vec<&str> = changes.iter().skip(from).map(|change| change.sku.as_str()).collect();
+            let skus: Vec<&str> = skus.iter().skip(from).map(|sku| sku.as_str()).collect();
             skus.join(", ")
         };
-        let (all, sku) = (changes.len(), &change.sku);
-        let go_on = |from: usize| match changes.get(from) {
+        let all = skus.len();
+        let go_on = |from: usize| match skus.get(from) {
             Some(next) => {
-                format!("left to import: {}. Import only these: the same command with --from {}", left(from), next.sku)
+                format!("left to import: {}. Import only these: the same command with --from {next}", left(from))
             }
             None => "nothing else is left".to_owned(),
         };
@@ -164,9 +223,16 @@ mod tests {
     #[tokio::test]
     async fn an_import_that_fails_says_what_is_left_and_how_only_that_is_imported() {
         let all = changes(&["CUP", "MUG", "POT", "TEA"]);
-        let fails = |at: &'static str, error: StoreError| {
-            import(&all, async move |change| if change.sku.as_str() == at { Err(error.clone()) } else { Ok(true) })
+        let planned = plan(&all, &HashMap::new());
+        let ends = |at: &'static str, end: Result<Changed, StoreError>| {
+            import(
+                &planned,
+                async move |change, _| {
+                    if change.sku.as_str() == at { end.clone() } else { Ok(Changed::Done) }
+                },
+            )
         };
+        let fails = |at: &'static str, error: StoreError| ends(at, Err(error));
         let not_done = StoreError::NotDone("it met another one".to_owned());
         let why = fails("POT", not_done.clone()).await.unwrap_err().to_string();
         assert!(why.starts_with("2 of 4 products are written; left to import: POT, TEA."), "{why}");
@@ -176,15 +242,21 @@ mod tests {
         assert!(why.contains("left to import: TEA.") && why.contains("--from TEA"), "{why}");
         let why = fails("TEA", StoreError::Unknown("no answer".to_owned())).await.unwrap_err().to_string();
         assert!(why.contains("nothing else is left"), "{why}");
+        // One that was sold of since it was shown is left, and so is what is behind it.
+        let why = format!("{:#}", ends("POT", Ok(Changed::Other(Some(4)))).await.unwrap_err());
+        assert!(why.starts_with("2 of 4 products are written; left to import: POT, TEA."), "{why}");
+        assert!(why.contains("--from POT") && why.contains("4 by now") && why.contains("look again"), "{why}");
+        let why = format!("{:#}", ends("POT", Ok(Changed::Absent)).await.unwrap_err());
+        assert!(why.contains("--from POT") && why.contains("POT is not as it was shown"), "{why}");
 
         // Which goes on where it came to an end, and writes nothing again.
         let left = from(&all, Some(&"POT".parse().unwrap())).unwrap();
         assert_eq!(left, &all[2..]);
         assert!(from(&all, Some(&"PAN".parse().unwrap())).is_err());
         let mut written = Vec::new();
-        import(left, async |change| {
+        import(&plan(left, &HashMap::new()), async |change, _| {
             written.push(change.sku.to_string());
-            Ok(true)
+            Ok(Changed::Done)
         })
         .await
         .unwrap();
@@ -193,17 +265,33 @@ mod tests {
 
     #[test]
     fn what_becomes_of_each_product_is_planned_before_any_is_written() {
-        let all = changes(&["CUP", "MUG", "POT"]);
-        let product = |sku: &str, available: u64| Product {
-            sku: sku.to_owned(),
+        let all = changes(&["CUP", "MUG", "POT", "TEA"]);
+        let product = |sku: &str, available: u64| ports::Product {
+            sku: sku.parse().unwrap(),
             name: "It".to_owned(),
             price_minor: 900,
-            currency: "USD".to_owned(),
+            currency: "USD".parse().unwrap(),
             available,
         };
-        let planned = plan(&all, &[product("MUG", 2), product("POT", 5), product("TEA", 1)]);
-        let becomes: Vec<_> = planned.iter().map(|(_, becomes)| becomes.clone()).collect();
-        assert_eq!(becomes, [None, Some(vec!["available 2 to 5".to_owned()]), Some(Vec::new())]);
+        let unreadable = StoreError::Unreadable("no name".to_owned());
+        let mut there: HashMap<_, _> =
+            [("MUG", 2), ("POT", 5)].map(|(sku, available)| (sku.to_owned(), Ok(product(sku, available)))).into();
+        let planned = plan(&all[..3], &there);
+        let becomes: Vec<_> = planned.iter().map(|planned| (planned.becomes.clone(), planned.expected)).collect();
+        assert_eq!(
+            becomes,
+            [
+                (Becomes::New, Expected::Absent),
+                (Becomes::Other(vec!["available 2 to 5".to_owned()]), Expected::Available(2)),
+                (Becomes::Other(Vec::new()), Expected::Available(5)),
+            ]
+        );
         assert_eq!(summed(&planned), "1 new, 1 changed, 1 as they are");
+
+        // One that cannot be read keeps none from being written, and is put right.
+        there.insert("TEA".to_owned(), Err(unreadable));
+        let planned = plan(&all, &there);
+        assert_eq!((&planned[3].becomes, planned[3].expected), (&Becomes::Replaced, Expected::Anything));
+        assert_eq!(summed(&planned), "1 new, 1 changed, 1 as they are, 1 that cannot be read replaced");
     }
 }

@@ -1,5 +1,6 @@
 //! `orderflow stock set|show|import`: the catalogue, straight in its table. Every change is shown and asked for before, and is one
-//! transaction with its audit record.
+//! transaction with its audit record. How many pieces there are is set only while they are as many as were shown: what is sold
+//! between the look and the answer is not undone. With `--yes` nobody looked, and it is set whatever it is.
 
 mod import;
 
@@ -11,7 +12,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use clap::{Args, Subcommand};
 use lambda_queue::Random as _;
 use order::{Currency, Sku};
-use platform::{Aws, ProductChange};
+use platform::{Aws, Changed, Expected, ProductChange};
 use ports::{ReadCases as _, StoreError};
 use triage_dead_letters::decide::By;
 
@@ -31,7 +32,8 @@ pub(super) enum StockCommand {
     /// Show one product or all
     Show(Show),
     /// Write a JSON list of products, replacing those that are there under the same sku. Sets what is available: do not run
-    /// it twice while the shop sells
+    /// it twice while the shop sells. Stops at a product that is no longer as it was shown; with --yes all are written,
+    /// whatever they are
     Import(Import),
 }
 
@@ -39,7 +41,7 @@ pub(super) enum StockCommand {
 pub(super) struct Set {
     /// Stock keeping unit
     sku: Sku,
-    /// How many can be reserved
+    /// How many can be reserved. Refused where it is no longer as many as was shown; with --yes set whatever it is
     #[arg(long)]
     available: Option<u64>,
     /// Price of one in minor units; orders already priced keep theirs
@@ -120,6 +122,7 @@ impl Set {
         let table = outputs.output("StockTable")?;
         // One that cannot be read can be put right all the same.
         let before = all(&clients.dynamodb, table, Some(sku.as_str())).await.map(|mut found| found.pop());
+        let expected = if asking.asks() { expected(&before) } else { Expected::Anything };
         let question = match before {
             Ok(Some(before)) => match becomes(&before, &change) {
                 becomes if becomes.is_empty() => format!("Product {sku} is so already. Write it all the same?"),
@@ -130,10 +133,13 @@ impl Set {
         };
         asking.confirm(&question)?;
         let by = by(target, reason).await?;
-        ensure!(
-            write(&aws, &change, &by).await.context("the product could not be written")?,
-            "there is no product {sku}: to add it, give --name, --price-minor, --currency and --available"
-        );
+        match write(&aws, &change, expected, &by).await.context("the product could not be written")? {
+            Changed::Done => {}
+            Changed::Absent => {
+                bail!("there is no product {sku}: to add it, give --name, --price-minor, --currency and --available")
+            }
+            Changed::Other(available) => bail!(other(sku, available)),
+        }
         let mut written = all(&clients.dynamodb, table, Some(sku.as_str())).await?;
         written.pop().context("the product was written, but not shown")
     }
@@ -155,22 +161,41 @@ fn becomes(before: &Product, change: &ProductChange) -> Vec<String> {
     other.filter_map(told).collect()
 }
 
+/// What a product has to be still, when it was read as this.
+fn expected<E>(before: &Result<Option<Product>, E>) -> Expected {
+    match before {
+        Ok(Some(before)) => Expected::Available(before.available),
+        Ok(None) => Expected::Absent,
+        Err(_) => Expected::Anything,
+    }
+}
+
+/// Why a product was not written that is another one than was shown.
+fn other(sku: &Sku, available: Option<u64>) -> String {
+    match available {
+        Some(pieces) => format!(
+            "product {sku} is not as it was shown: its available is {pieces} by now; nothing of it is changed: look again"
+        ),
+        None => format!("product {sku} is not as it was shown; nothing of it is changed: look again"),
+    }
+}
+
 /// How often a change is tried that meets another one: every reservation of the product is one.
 const TRIES: u32 = 6;
 /// Before the next try, milliseconds at most; twice as long each time.
 const FIRST_PAUSE_MS: u64 = 50;
 
 /// Changes a product, and writes down who did it and why.
-async fn write(aws: &Aws, change: &ProductChange, by: &By) -> Result<bool, StoreError> {
+async fn write(aws: &Aws, change: &ProductChange, expected: Expected, by: &By) -> Result<Changed, StoreError> {
     let audit = by.audit(aws, "stock", &ProductChange::subject(&change.sku), change.told());
-    again(|bound_ms| aws.below(bound_ms), async || aws.change_product(change, &audit).await).await
+    again(|bound_ms| aws.below(bound_ms), async || aws.change_product(change, expected, &audit).await).await
 }
 
 /// Tries a change again that surely was not done. One whose answer was lost is not: pieces may have been sold since.
 async fn again(
     below: impl Fn(u64) -> u64,
-    mut change: impl AsyncFnMut() -> Result<bool, StoreError>,
-) -> Result<bool, StoreError> {
+    mut change: impl AsyncFnMut() -> Result<Changed, StoreError>,
+) -> Result<Changed, StoreError> {
     let mut most_ms = FIRST_PAUSE_MS;
     for _ in 1..TRIES {
         match change().await {
@@ -258,11 +283,29 @@ mod tests {
                 if lost {
                     return Err(StoreError::Unknown("no answer".to_owned()));
                 }
-                if count > meets { Ok(true) } else { met() }
+                if count > meets { Ok(Changed::Done) } else { met() }
             };
             assert_eq!(again(|bound_ms| bound_ms - 1, change).await.is_ok(), done, "{meets} {lost}");
             assert_eq!(count, tries, "{meets} {lost}");
         }
+    }
+
+    #[test]
+    fn only_the_product_that_was_shown_is_changed() {
+        let mug = Product {
+            sku: "MUG".to_owned(),
+            name: "A mug".to_owned(),
+            price_minor: 900,
+            currency: "USD".to_owned(),
+            available: 3,
+        };
+        assert_eq!(expected::<StoreError>(&Ok(Some(mug))), Expected::Available(3));
+        assert_eq!(expected::<StoreError>(&Ok(None)), Expected::Absent);
+        // One that cannot be read is put right, whatever it is.
+        assert_eq!(expected(&Err(StoreError::Unreadable("no name".to_owned()))), Expected::Anything);
+
+        let why = other(&"MUG".parse().unwrap(), Some(2));
+        assert!(why.contains("available is 2 by now") && why.contains("look again"), "{why}");
     }
 
     #[test]
