@@ -32,10 +32,12 @@ pub trait ClaimEffect: Send + Sync {
     /// knows itself again.
     ///
     /// # Errors
-    /// Nobody knows then whether it is claimed: the caller does not begin the effect, and releases.
+    /// `Unknown` and `Bug` say that nobody knows whether it is claimed: the caller does not begin the effect, and releases.
+    /// Any other failure says that it surely is not: nothing is released.
     fn claim(&self, key: &str, owner: &str) -> impl Future<Output = Result<bool, Failure>> + Send;
 
-    /// Gives the claim back, if this owner has it: the effect surely did not happen. That it has none is no error.
+    /// Gives the claim back, if this owner has it: the effect surely did not happen. That it has none is no error. After a
+    /// claim that failed, its write may still be on its way: an implementation sees to it that it claims nothing when it lands.
     fn release(&self, key: &str, owner: &str) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The effect happened: the claim may end once nobody can ask for the effect any more. That this owner has none is no
@@ -60,7 +62,10 @@ pub trait RunOnce: Send + Sync {
 /// record's next receive is acknowledged as [`Done::already`]: the effect may have happened. If a claim cannot be released
 /// the record fails as it did, and its next receive is acknowledged without the effect: that is the price of this mode.
 ///
-/// A claim that fails is released too, as it may stand though its effect was not begun. What a handler owes counts as part
+/// A claim of which nobody knows whether it stands is released too, as its effect was not begun, and the record is tried again.
+/// A copy that comes while the first one is still at work is acknowledged as well. So where SQS delivers a message twice at the
+/// same time, and the copy that claimed then says `Retry`, nobody tries again, as acknowledging either copy deletes the message:
+/// another price of this mode. What a handler owes counts as part
 /// of its effect: it is not sent again if its sending fails.
 ///
 /// ```
@@ -111,9 +116,10 @@ where
             match claims.claim(&key, &owner).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Done::already()),
+                Err(failure) if surely_not_done(&failure) => return Err(failure),
                 Err(failure) => {
                     release(&*claims, &key, &owner, &failure).await;
-                    return Err(failure);
+                    return Err(not_begun(failure));
                 }
             }
             let answer = handler(record).await;
@@ -194,6 +200,18 @@ fn owner(record: &Record, turn: u64) -> String {
 async fn release<C: ClaimEffect>(claims: &C, key: &str, owner: &str, failure: &Failure) {
     if let Err(why) = claims.release(key, owner).await {
         tracing::error!(%failure, %why, "a claim was not released: if it stands, the effect will not be tried again");
+    }
+}
+
+/// What a doubt about a claim is to the record: its effect was not begun, so there is none about that.
+fn not_begun(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unknown { why, .. } => Failure::retry(why),
+        Failure::Retry { .. }
+        | Failure::Defer { .. }
+        | Failure::Busy { .. }
+        | Failure::Poison { .. }
+        | Failure::Bug { .. } => failure,
     }
 }
 

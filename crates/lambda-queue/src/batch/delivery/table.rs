@@ -19,7 +19,7 @@ use crate::{Answer, Clock, Done, Failure, Ids, Record};
 /// key `key` (text) and the time to live `expires_at`.
 ///
 /// A claim has no end until its effect happened; from then on it is kept for `kept_ms`. One whose process died stays for
-/// good: it is one small item.
+/// good: it is one small item. What was given back is kept for `kept_ms` too: a claim that arrives late would be nobody's.
 #[derive(Clone, Debug)]
 pub struct TableClaims<S, P> {
     store: Arc<S>,
@@ -52,8 +52,7 @@ impl<S: Store + Sync, P: Clock + Ids + Sync> TableClaims<S, P> {
 impl<S: Store + Send + Sync, P: Clock + Ids + Send + Sync> ClaimEffect for TableClaims<S, P> {
     async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
         let claim = self.claim_of(key, owner)?;
-        // Whether it stands or not, the caller releases: the effect was not begun.
-        self.claims().take(&claim).await.map_err(StoreError::repeatable)
+        Ok(self.claims().take(&claim).await?)
     }
 
     async fn release(&self, key: &str, owner: &str) -> Result<(), Failure> {
