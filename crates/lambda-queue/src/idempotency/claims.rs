@@ -1,6 +1,6 @@
 //! At most once: claim first, then act, never again.
 
-use crate::ports::store::{Store, StoreError, Value, Values, Written, number, text, text_of};
+use crate::ports::store::{Store, StoreError, Value, Values, Written, number, number_of, text, text_of};
 use crate::{Clock, Ids};
 
 use super::lease::Ended;
@@ -14,6 +14,15 @@ pub struct Claim {
     pub record: String,
     /// Fencing token: of this claim only.
     pub owner: String,
+}
+
+/// Whose a claim is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// This owner's.
+    Ours,
+    /// Somebody else's, who may be at work until then, UTC milliseconds: 0 where the effect is done, or nobody said so.
+    Theirs { until_ms: u64 },
 }
 
 /// Claims in the same table as [`Leases`]. Whoever claims acts, at most once: a process that dies in between has acted, as
@@ -47,8 +56,9 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
     /// will not happen: a line of level error says so. One that surely was not taken (`NotDone`) costs no second write.
     pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
         let claim = Claim { record: record.to_owned(), owner: self.0.fresh_id() };
-        match self.take(&claim).await {
-            Ok(ours) => Ok(ours.then_some(claim)),
+        match self.take(&claim, 0).await {
+            Ok(Taken::Ours) => Ok(Some(claim)),
+            Ok(Taken::Theirs { .. }) => Ok(None),
             Err(error @ StoreError::NotDone(_)) => Err(error),
             Err(error @ (StoreError::Unknown(_) | StoreError::Unreadable(_))) => {
                 if let Err(failed) = self.release(&claim).await {
@@ -61,23 +71,29 @@ impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
         }
     }
 
-    /// Claims for this owner, whose token is its own alone; whether it is the claim's owner now. Of an `Unknown` one nobody
-    /// knows: [`Claims::release`] it.
-    pub(crate) async fn take(&self, claim: &Claim) -> Result<bool, StoreError> {
+    /// Claims for this owner, whose token is its own alone, and who is at work until `until_ms` at the latest; whose it is
+    /// now. Of an `Unknown` one nobody knows: [`Claims::release`] it.
+    pub(crate) async fn take(&self, claim: &Claim, until_ms: u64) -> Result<Taken, StoreError> {
         // Not over what this very owner has freed: a late copy of this write would claim for nobody.
         let condition = "attribute_not_exists(#key) OR (#status = :free AND #owner <> :owner)";
         let write = || {
             let owner = text(claim.owner.as_str());
-            let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner)];
+            let until = number(until_ms);
+            let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner), (":until", until)];
             // A freed record has an end, a claim has none.
-            let set = "SET #status = :claimed, #owner = :owner REMOVE expires_at";
+            let set = "SET #status = :claimed, #owner = :owner, lease_until = :until REMOVE expires_at";
             update(self.0.table(), &claim.record, set, condition, values).without_item()
         };
         Ok(match self.0.send(write).await? {
-            Written::Done(_) => true,
-            Written::Refused(old) => {
-                old.is_some_and(|old| is_owner(&old, &claim.owner) && text_of(&old, "status") == Some(CLAIMED))
+            Written::Done(_) => Taken::Ours,
+            Written::Refused(Some(old)) if text_of(&old, "status") == Some(CLAIMED) => {
+                if is_owner(&old, &claim.owner) {
+                    Taken::Ours
+                } else {
+                    Taken::Theirs { until_ms: number_of(&old, "lease_until").unwrap_or(0) }
+                }
             }
+            Written::Refused(_) => Taken::Theirs { until_ms: 0 },
         })
     }
 

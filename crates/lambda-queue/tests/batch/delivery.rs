@@ -22,7 +22,7 @@ struct Table {
 }
 
 impl ClaimEffect for Table {
-    async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
+    async fn claim(&self, key: &str, owner: &str, _: u64) -> Result<bool, Failure> {
         let ours = self.claimed.lock().unwrap().entry(key.to_owned()).or_insert_with(|| owner.to_owned()) == owner;
         if self.losing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             return Err(Failure::Unknown { key: "k".to_owned(), until_ms: 0, why: "the answer was lost".to_owned() });

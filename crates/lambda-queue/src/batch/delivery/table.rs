@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::{ClaimEffect, RunOnce};
 use crate::idempotency::{
     Call, Capability, Claim, Claims, Ended, Fingerprint, How, Idempotency, IdempotencyError, LEASE_PAST_DEADLINE_MS,
-    Leases, Namespace, Seen, Settings,
+    Leases, Namespace, Seen, Settings, Taken,
 };
 use crate::ports::Store;
 use crate::ports::store::StoreError;
@@ -50,9 +50,15 @@ impl<S: Store + Sync, P: Clock + Ids + Sync> TableClaims<S, P> {
 }
 
 impl<S: Store + Send + Sync, P: Clock + Ids + Send + Sync> ClaimEffect for TableClaims<S, P> {
-    async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
+    async fn claim(&self, key: &str, owner: &str, until_ms: u64) -> Result<bool, Failure> {
         let claim = self.claim_of(key, owner)?;
-        Ok(self.claims().take(&claim).await?)
+        match self.claims().take(&claim, until_ms).await? {
+            Taken::Ours => Ok(true),
+            Taken::Theirs { until_ms } if until_ms > self.ports.now_ms() => {
+                Err(Failure::busy(until_ms, "another worker is at it"))
+            }
+            Taken::Theirs { .. } => Ok(false),
+        }
     }
 
     async fn release(&self, key: &str, owner: &str) -> Result<(), Failure> {
