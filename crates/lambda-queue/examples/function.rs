@@ -18,13 +18,14 @@ use aws_config::BehaviorVersion;
 use lambda_queue::aws::{Aws, aws_sdk_dynamodb, aws_sdk_sqs};
 use lambda_queue::batch::json;
 use lambda_queue::idempotency::{
-    Call, Capability, Fingerprint, Idempotency, IdempotencyError, LEASE_PAST_DEADLINE_MS, Namespace, Settings,
+    Call, Capability, Fingerprint, How, Idempotency, IdempotencyError, LEASE_PAST_DEADLINE_MS, Lease, Namespace,
+    Settings,
 };
 use lambda_queue::metrics::Document;
 use lambda_queue::ports::Store as _;
 use lambda_queue::ports::store::{Write, number, text};
 use lambda_queue::serve::{self, Error};
-use lambda_queue::{Answer, Batch, Clock as _, Done, Failure, Ids as _, Record, logging};
+use lambda_queue::{Answer, Batch, Clock as _, Done, Failure, Record, logging};
 use serde::{Deserialize, Serialize};
 
 /// How long a record of an effect is kept: as long as anything may ask for it again. Four days in the queue, and fourteen in
@@ -59,19 +60,23 @@ impl Billing {
         let lease_until_ms = record.context.deadline_ms.saturating_add(LEASE_PAST_DEADLINE_MS);
         let call = Call { key: &key, fingerprint: &fingerprint, lease_until_ms };
         let effects = Idempotency::new(&self.aws, &self.aws, &self.effects);
-        // A row that is written again is the same row, so a doubt is settled by doing it once more. A provider's adapter
-        // declares what its provider honours.
-        let billed = effects.run(call, Capability::REPEATABLE, |_| self.write_invoice(&order)).await?;
+        // The invoice's id is the lease's key, the same at every attempt. So a row that is written again is the same row, and a
+        // doubt is settled by doing it once more. A provider's adapter declares what its provider honours.
+        let write = |lease: Lease| self.write_invoice(&order, lease.provider_key());
+        let billed = effects.run(call, Capability::REPEATABLE, write).await?;
         tracing::info!(invoice_id = billed.value.invoice_id, how = ?billed.how, "order billed");
-        Document::new("order billed")
-            .dimension("function", "bill")
-            .metric("billed_minor", "Count", order.total_minor)
-            .emit(self.aws.now_ms());
+        // A copy was answered from the record: it bills nothing.
+        if matches!(billed.how, How::Ran | How::Adopted) {
+            Document::new("order billed")
+                .dimension("function", "bill")
+                .metric("billed_minor", "Count", order.total_minor)
+                .emit(self.aws.now_ms());
+        }
         Ok(Done::now(Vec::new()))
     }
 
-    async fn write_invoice(&self, order: &Order) -> Result<Invoice, Failure> {
-        let invoice = Invoice { invoice_id: self.aws.fresh().to_string() };
+    async fn write_invoice(&self, order: &Order, invoice_id: String) -> Result<Invoice, Failure> {
+        let invoice = Invoice { invoice_id };
         let row = [
             ("order_id".to_owned(), text(order.order_id.as_str())),
             ("invoice_id".to_owned(), text(invoice.invoice_id.as_str())),

@@ -32,7 +32,8 @@ pub type Answer = Result<Done, Failure>;
 pub struct Done {
     /// How.
     pub verdict: Verdict,
-    /// Messages that have to leave before the record may be acknowledged.
+    /// Messages that have to leave before the record may be acknowledged. To one group of a FIFO target they leave in this
+    /// order, in one call each: many of them to one group take as many round trips.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owes: Vec<Outgoing>,
 }

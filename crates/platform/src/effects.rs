@@ -77,7 +77,9 @@ impl<B: Backend> Effects for Platform<B> {
         if let Some(Reason::ConditionFailed(row)) = row {
             return Ok(match (lost(row, &commit_id, after.order_id)?, ended) {
                 (Commit::Done, _) => EffectCommit::Done,
-                (Commit::Lost(row), Some(_)) => {
+                // An earlier call of this lease has ended it, and its answer was lost: the row has the outcome.
+                (Commit::Lost(row), Some(Ended::Done)) => EffectCommit::Lost(row),
+                (Commit::Lost(row), Some(Ended::LeaseLost)) => {
                     tracing::debug!(version = row.version, "row and lease are both somebody else's");
                     EffectCommit::LeaseLost
                 }

@@ -236,7 +236,8 @@ pub trait RecordDifference {
 
 /// Counts cases. `cases`: Query of its index `status`.
 pub trait CountCases {
-    /// How many open cases are of a kind. The index lags: a case of this moment may be missing, one just closed be counted.
+    /// How many open cases are of a kind: at least so many, where they are too many to be counted to the end. The index lags:
+    /// a case of this moment may be missing, one just closed be counted.
     fn open_cases(&self, kind: CaseKind) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 

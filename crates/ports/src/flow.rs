@@ -329,8 +329,9 @@ async fn commit<P: Effects + OpenCase + SendCommands + Clock>(
             }
             Ok(EffectCommit::Lost(row)) => before = *row,
             Ok(EffectCommit::LeaseLost) => return Err(Failure::again("the lease was taken over")),
-            // The effect stands: a busy table is worth another try now, else it would wait to be looked up.
-            Err(StoreError::NotDone(_)) if race < RACES => {
+            // The effect stands: a busy table is worth another try now, else it would wait to be looked up. So is a doubt: if
+            // the commit had landed, the row absorbs the outcome, and the record knows its owner.
+            Err(StoreError::NotDone(_) | StoreError::Unknown(_)) if race < RACES => {
                 tokio::time::sleep(Duration::from_millis(RACE_PAUSE_MS * u64::from(race))).await;
             }
             Err(error) => return Err(error.into()),

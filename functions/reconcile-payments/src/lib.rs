@@ -51,7 +51,8 @@ pub struct Reconciled {
     pub opened: u64,
     /// Differences that a person has decided about.
     pub decided: u64,
-    /// Cases of differences that are open, whichever run opened them; `None` where they could not be counted.
+    /// Cases of differences that are open, whichever run opened them: at least so many, where they could not all be counted.
+    /// `None` where they could not be counted and this run found none.
     pub open: Option<u64>,
     /// Walks that came to their end.
     pub walks: u64,
@@ -122,13 +123,14 @@ pub async fn reconcile(
     Ok(done)
 }
 
-/// How many cases of differences are open. The index lags, so it is at least those that this run has found open.
+/// How many cases of differences are open. The index lags, so it is at least those that this run has found open. Where they
+/// cannot be counted it is those, if there are any: their alarm must not be silent for the trouble that they are of.
 async fn open(ports: &impl Ports, found: u64) -> Option<u64> {
     match ports.open_cases(CaseKind::Difference).await {
         Ok(open) => Some(open.max(found)),
         Err(error) => {
-            tracing::error!(%error, "open differences are not counted: their alarm stays as it is");
-            None
+            tracing::error!(%error, found, "open differences are not counted: only those of this run are told");
+            (found > 0).then_some(found)
         }
     }
 }

@@ -5,13 +5,14 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
 use super::errors::{read_error, store_error};
 use crate::ports::Objects;
 use crate::ports::store::StoreError;
 
-/// Status of a read that is refused.
-const FORBIDDEN: u16 = 403;
+/// S3's code where the caller may not read. A 403 has others: a signature or a token that is refused is no lack of a right.
+const ACCESS_DENIED: &str = "AccessDenied";
 /// What is said where the bucket refuses a read. S3 does not tell a stranger whether an object is there.
 const DENIED: &str = "access denied: the role lacks s3:GetObject (or kms:Decrypt), or there is no such object and it lacks \
                       s3:ListBucket";
@@ -34,7 +35,7 @@ impl Objects for S3 {
             Ok(found) => found,
             Err(error) => match error.as_service_error() {
                 Some(GetObjectError::NoSuchKey(_)) => return Ok(None),
-                Some(_) if error.raw_response().is_some_and(|response| response.status().as_u16() == FORBIDDEN) => {
+                Some(service) if service.code() == Some(ACCESS_DENIED) => {
                     return Err(StoreError::NotDone(DENIED.to_owned()));
                 }
                 Some(_) | None => return Err(read_error(&error)),
@@ -92,7 +93,9 @@ mod tests {
         assert_eq!(read(404, "NoSuchKey").await, Ok(None));
         let denied = read(403, "AccessDenied").await.unwrap_err().to_string();
         assert!(denied.contains("s3:GetObject") && denied.contains("s3:ListBucket"), "{denied}");
-        let other = read(404, "NoSuchBucket").await.unwrap_err().to_string();
-        assert!(other.contains("NoSuchBucket") && !other.contains("s3:ListBucket"), "{other}");
+        for (status, code) in [(404, "NoSuchBucket"), (403, "ExpiredToken"), (403, "SignatureDoesNotMatch")] {
+            let other = read(status, code).await.unwrap_err().to_string();
+            assert!(other.contains(code) && !other.contains("s3:ListBucket"), "{other}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One call at a time, and at most one message of a group in it: SQS answers each entry of a call on its own, so only then
 //! does nothing overtake a message of its group that was refused. What is owed to that group afterwards is not sent by this
-//! invocation, and fails the records that owe it; they come back and owe it again, in order.
+//! invocation, and fails the records that owe it. They come back and owe it again: in order where they come from a FIFO
+//! queue, group by group; a standard queue returns them as it likes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

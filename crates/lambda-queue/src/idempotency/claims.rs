@@ -1,6 +1,6 @@
 //! At most once: claim first, then act, never again.
 
-use crate::ports::store::{Store, StoreError, Value, Values, Written, number, text, text_of};
+use crate::ports::store::{Store, StoreError, Value, Values, Written, number, number_of, text, text_of};
 use crate::{Clock, Ids};
 
 use super::lease::Ended;
@@ -14,6 +14,15 @@ pub struct Claim {
     pub record: String,
     /// Fencing token: of this claim only.
     pub owner: String,
+}
+
+/// Whose a claim is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// This owner's.
+    Ours,
+    /// Somebody else's, who may be at work until then, UTC milliseconds: 0 where the effect is done, or nobody said so.
+    Theirs { until_ms: u64 },
 }
 
 /// Claims in the same table as [`Leases`]. Whoever claims acts, at most once: a process that dies in between has acted, as
@@ -42,69 +51,79 @@ pub struct Claim {
 pub struct Claims<'a, S, W>(pub Leases<'a, S, W>);
 
 impl<S: Store + Sync, W: Clock + Ids + Sync> Claims<'_, S, W> {
-    /// Claims, if nobody has. A claim whose answer was lost knows itself again. One that fails is given back before the
-    /// error is: it may stand, and its effect was not begun. Where a claim that may stand cannot be given back, it stays, and
-    /// the effect will not happen: a line of level error says so.
+    /// Claims, if nobody has. A claim whose answer was lost knows itself again. One of which nobody knows whether it stands
+    /// is given back before the error is: its effect was not begun. Where it cannot be given back it may stay, and the effect
+    /// will not happen: a line of level error says so. One that surely was not taken (`NotDone`) costs no second write.
     pub async fn claim(&self, record: &str) -> Result<Option<Claim>, StoreError> {
         let claim = Claim { record: record.to_owned(), owner: self.0.fresh_id() };
-        match self.take(&claim).await {
-            Ok(ours) => Ok(ours.then_some(claim)),
-            Err(error) => {
-                // Whatever the error: a table that says "surely not done" of a claim that stands would silence its effect.
-                match (self.release(&claim).await, &error) {
-                    (Ok(Ended::Done | Ended::LeaseLost), _) => {}
-                    (Err(failed), StoreError::NotDone(_)) => {
-                        tracing::debug!(record, %failed, "a claim that was not taken is not given back either");
-                    }
-                    (Err(failed), StoreError::Unknown(_) | StoreError::Unreadable(_)) => tracing::error!(
+        match self.take(&claim, 0).await {
+            Ok(Taken::Ours) => Ok(Some(claim)),
+            Ok(Taken::Theirs { .. }) => Ok(None),
+            Err(error @ StoreError::NotDone(_)) => Err(error),
+            Err(error @ (StoreError::Unknown(_) | StoreError::Unreadable(_))) => {
+                if let Err(failed) = self.release(&claim).await {
+                    tracing::error!(
                         record, %failed, "a claim that may stand is not given back: its effect may never happen"
-                    ),
+                    );
                 }
                 Err(error)
             }
         }
     }
 
-    /// Claims for this owner, whose token is its own alone; whether it is the claim's owner now. Of a failed one nobody
-    /// knows: [`Claims::release`] it.
-    pub(crate) async fn take(&self, claim: &Claim) -> Result<bool, StoreError> {
+    /// Claims for this owner, whose token is its own alone, and who is at work until `until_ms` at the latest; whose it is
+    /// now. Of an `Unknown` one nobody knows: [`Claims::release`] it.
+    pub(crate) async fn take(&self, claim: &Claim, until_ms: u64) -> Result<Taken, StoreError> {
         // Not over what this very owner has freed: a late copy of this write would claim for nobody.
         let condition = "attribute_not_exists(#key) OR (#status = :free AND #owner <> :owner)";
         let write = || {
             let owner = text(claim.owner.as_str());
-            let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner)];
-            let set = "SET #status = :claimed, #owner = :owner";
+            let until = number(until_ms);
+            let values = [(":claimed", text(CLAIMED)), (":free", text(FREE)), (":owner", owner), (":until", until)];
+            // A freed record has an end, a claim has none.
+            let set = "SET #status = :claimed, #owner = :owner, lease_until = :until REMOVE expires_at";
             update(self.0.table(), &claim.record, set, condition, values).without_item()
         };
         Ok(match self.0.send(write).await? {
-            Written::Done(_) => true,
-            Written::Refused(old) => {
-                old.is_some_and(|old| is_owner(&old, &claim.owner) && text_of(&old, "status") == Some(CLAIMED))
+            Written::Done(_) => Taken::Ours,
+            Written::Refused(Some(old)) if text_of(&old, "status") == Some(CLAIMED) => {
+                if is_owner(&old, &claim.owner) {
+                    Taken::Ours
+                } else {
+                    Taken::Theirs { until_ms: number_of(&old, "lease_until").unwrap_or(0) }
+                }
             }
+            Written::Refused(_) => Taken::Theirs { until_ms: 0 },
         })
     }
 
-    /// Gives a claim back: the effect was refused, so it surely did not happen. Only by the claim's owner: a late copy of
-    /// this write must not free the claim of whoever came next.
+    /// Gives a claim back: the effect was refused or never begun, so it surely did not happen. Not over another owner's claim
+    /// or receipt: a late copy of this write must not free the claim of whoever came next.
+    ///
+    /// What it leaves is free for any other owner, and for this one no more, also where no claim was found: it may still be
+    /// on its way, and would claim for nobody when it lands. The free record has the table's time to live.
     pub async fn release(&self, claim: &Claim) -> Result<Ended, StoreError> {
-        self.end(claim, "SET #status = :new", FREE, []).await
+        // Of two free owners the later one is kept: the earlier one's claim is older than a whole receive.
+        let condition = "attribute_not_exists(#key) OR #status = :new OR (#owner = :owner AND #status = :claimed)";
+        let more = [(":expires_at", number(self.0.expires_s()))];
+        let set = "SET #status = :new, #owner = :owner, expires_at = :expires_at";
+        self.end(claim, (set, condition), FREE, more).await
     }
 
     /// Keeps the receipt and begins the record's time to live.
     pub async fn done(&self, claim: &Claim, result: &str) -> Result<Ended, StoreError> {
         let more = [(":result", text(result)), (":expires_at", number(self.0.expires_s()))];
         let set = "SET #status = :new, #result = :result, expires_at = :expires_at";
-        self.end(claim, set, COMPLETED, more).await
+        self.end(claim, (set, "#owner = :owner AND #status = :claimed"), COMPLETED, more).await
     }
 
     async fn end<const N: usize>(
         &self,
         claim: &Claim,
-        set: &'static str,
+        (set, condition): (&'static str, &'static str),
         status: &str,
         more: [(&'static str, Value); N],
     ) -> Result<Ended, StoreError> {
-        let condition = "#owner = :owner AND #status = :claimed";
         let write = || {
             let own = [(":owner", text(claim.owner.as_str())), (":claimed", text(CLAIMED)), (":new", text(status))];
             let values: Values = own.into_iter().chain(more.iter().cloned()).collect();

@@ -43,6 +43,7 @@ mod sync {
 
 pub use cache::{Cached, ResultCache};
 pub use call::{Answer, Call, How, Idempotency};
+pub(crate) use claims::Taken;
 pub use claims::{Claim, Claims};
 pub use doubt::{Capability, Decision, Lookup, Seen, decide};
 pub use error::IdempotencyError;

@@ -6,7 +6,7 @@
 //! | `operation` | S | which of the operations that share the record is, or was last, at it |
 //! | `status` | S | `FREE`, `IN_PROGRESS`, `COMPLETED`, `SKIPPED`, `CLAIMED` |
 //! | `owner` | S | fencing token of the last claim |
-//! | `lease_until` | N | UTC milliseconds |
+//! | `lease_until` | N | UTC milliseconds; of a claim: until then its owner may be at work, 0 where it did not say |
 //! | `attempts` | N | claims of this operation |
 //! | `generation` | N | part of the provider's key |
 //! | `key_since` | N | when this generation's key may first have been used, UTC milliseconds |

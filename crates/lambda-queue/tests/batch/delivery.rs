@@ -15,19 +15,26 @@ struct Table {
     unreleasable: bool,
     /// So many claims are taken, and their answers lost.
     losing: AtomicUsize,
+    /// So many claims after those are said to be surely not taken.
+    throttled: AtomicUsize,
+    releases: AtomicUsize,
     completed: Mutex<Vec<String>>,
 }
 
 impl ClaimEffect for Table {
-    async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
+    async fn claim(&self, key: &str, owner: &str, _: u64) -> Result<bool, Failure> {
         let ours = self.claimed.lock().unwrap().entry(key.to_owned()).or_insert_with(|| owner.to_owned()) == owner;
         if self.losing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(Failure::retry("the answer was lost"));
+            return Err(Failure::Unknown { key: "k".to_owned(), until_ms: 0, why: "the answer was lost".to_owned() });
+        }
+        if self.throttled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(Failure::retry("throttled"));
         }
         Ok(ours)
     }
 
     async fn release(&self, key: &str, owner: &str) -> Result<(), Failure> {
+        self.releases.fetch_add(1, Ordering::Relaxed);
         if self.unreleasable {
             return Err(Failure::retry("the table is away"));
         }
@@ -128,6 +135,14 @@ async fn at_most_once_a_claim_whose_answer_was_lost_is_given_back_as_its_effect_
     // Where it cannot be given back it stays, and nobody sends it: a line of level error says so.
     let stuck = Arc::new(Table { losing: 1.into(), unreleasable: true, ..Table::default() });
     assert_eq!(run(&stuck, &["k", "k"]).await, (0, vec!["0".to_owned()]));
+}
+
+#[tokio::test]
+async fn at_most_once_a_claim_that_surely_was_not_taken_and_a_key_that_is_none_are_not_given_back() {
+    let table = Arc::new(Table { throttled: 1.into(), ..Table::default() });
+    assert_eq!(run(&table, &["k"]).await, (0, vec!["0".to_owned()]));
+    assert_eq!(run(&table, &[" x"]).await.0, 0);
+    assert_eq!(table.releases.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -101,9 +101,46 @@ async fn at_most_once_only_what_surely_did_not_happen_is_tried_again() {
         let (ran, work) = handler();
         let once = at_most_once(claims(&store, &world), key, work);
         assert!(once(received(&world, 1, body)).await.is_err());
+        world.advance_ms(TIME_MS);
         assert!(once(received(&world, 2, "fine")).await.is_ok());
         assert_eq!(ran.load(Ordering::SeqCst), runs, "{body}");
     }
+}
+
+#[tokio::test]
+async fn at_most_once_a_copy_beside_a_claimant_at_work_is_busy_and_acts_where_that_one_did_not() {
+    let (store, world) = setup();
+    let (ran, work) = handler();
+    let copy = at_most_once(claims(&store, &world), key, work);
+    let (beside, clock) = (copy.clone(), world.clone());
+    let first = at_most_once(claims(&store, &world), key, move |record: Arc<Record>| {
+        let (copy, world) = (beside.clone(), clock.clone());
+        async move {
+            let held = copy(received(&world, 1, "fine")).await;
+            let until_ms = record.context.deadline_ms;
+            assert_eq!(held, Err(Failure::busy(until_ms, "another worker is at it")));
+            Err(Failure::retry("429"))
+        }
+    });
+    assert!(first(received(&world, 1, "fine")).await.is_err());
+    // Its acknowledgement would have deleted the message: nobody would act.
+    assert_eq!(copy(received(&world, 2, "fine")).await.unwrap().verdict, Verdict::Done);
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn at_most_once_behind_a_claimant_that_died_a_copy_is_busy_to_its_deadline_and_then_acknowledged() {
+    let (store, world) = setup();
+    let (ran, work) = handler();
+    let once = at_most_once(claims(&store, &world), key, work);
+    let until_ms = world.now_ms() + TIME_MS;
+    assert!(once(received(&world, 1, "unknown")).await.is_err());
+    world.set_ms(until_ms - 1);
+    let held = once(received(&world, 2, "fine")).await;
+    assert!(matches!(held, Err(Failure::Busy { until_ms: until, .. }) if until == until_ms), "{held:?}");
+    world.set_ms(until_ms);
+    assert_eq!(once(received(&world, 3, "fine")).await, Ok(Done::already()));
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -113,7 +150,9 @@ async fn at_most_once_two_processes_with_the_same_receive_act_once() {
     let first = at_most_once(claims(&store, &world), key, first);
     let second = at_most_once(claims(&store, &world), key, second);
     let (one, other) = futures::join!(first(received(&world, 1, "fine")), second(received(&world, 1, "fine")));
-    assert!(one.is_ok() && other.is_ok());
+    for answer in [&one, &other] {
+        assert!(matches!(answer, Ok(_) | Err(Failure::Busy { .. })), "{answer:?}");
+    }
     assert_eq!(ran.load(Ordering::SeqCst) + also.load(Ordering::SeqCst), 1);
 }
 

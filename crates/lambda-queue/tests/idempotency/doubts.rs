@@ -1,6 +1,7 @@
 //! A doubt stays one until a try is answered: what a throttled try says is of that try alone.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use lambda_queue::idempotency::{
     Answer, Applied, Call, Capability, Claimed, Claims, EffectKey, EffectRecords as _, Ended, Guard, Guarded, How,
@@ -86,42 +87,97 @@ async fn a_claim_that_may_stand_is_given_back_so_that_the_next_receive_acts() {
     assert_eq!(status(&store).as_deref(), Some("COMPLETED"));
 }
 
-/// Says of a claim that stands that it surely was not done, as an adapter may whose client retries by itself.
-struct Liar<'a>(&'a MemoryStore, AtomicUsize);
+/// A table whose first writes stay on the way, and their callers hear nothing; they land when [`Late::land`] says.
+struct Late<'a> {
+    store: &'a MemoryStore,
+    /// How many writes from now on.
+    stuck: AtomicUsize,
+    on_the_way: Mutex<Vec<Write>>,
+}
 
-impl Store for Liar<'_> {
+impl<'a> Late<'a> {
+    fn new(store: &'a MemoryStore, stuck: usize) -> Self {
+        Self { store, stuck: AtomicUsize::new(stuck), on_the_way: Mutex::default() }
+    }
+
+    async fn land(&self) {
+        let landing = std::mem::take(&mut *self.on_the_way.lock().unwrap());
+        assert!(!landing.is_empty(), "nothing was on the way");
+        for write in landing {
+            self.store.write(write).await.unwrap();
+        }
+    }
+}
+
+impl Store for Late<'_> {
     async fn get(&self, table: &str, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
-        self.0.get(table, key, consistent).await
+        self.store.get(table, key, consistent).await
     }
 
     async fn get_all(&self, table: &str, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
-        self.0.get_all(table, keys, consistent).await
+        self.store.get_all(table, keys, consistent).await
     }
 
     async fn query(&self, query: Query) -> Result<Page, StoreError> {
-        self.0.query(query).await
+        self.store.query(query).await
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        let written = self.0.write(write).await?;
-        if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
-            return Err(StoreError::NotDone("throttled".to_owned()));
+        if self.stuck.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            self.on_the_way.lock().unwrap().push(write);
+            return Err(StoreError::Unknown("no answer in time".to_owned()));
         }
-        Ok(written)
+        self.store.write(write).await
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, StoreError> {
-        self.0.transact(writes).await
+        self.store.transact(writes).await
     }
 }
 
 #[tokio::test]
-async fn a_claim_is_given_back_whatever_the_table_said() {
+async fn a_claim_that_is_given_back_before_it_arrives_claims_nothing_when_it_lands() {
     let (store, world) = setup();
-    let liar = Liar(&store, AtomicUsize::new(0));
-    let claims = Claims(Leases::new(&liar, &world, TABLE, KEPT_MS));
-    assert!(matches!(claims.claim("mail#1").await, Err(StoreError::NotDone(_))));
-    assert!(claims.claim("mail#1").await.unwrap().is_some());
+    let late = Late::new(&store, 0);
+    let claims = Claims(Leases::new(&late, &world, TABLE, KEPT_MS));
+    // All three tries of each claim: of a first receive, and of the next one, which finds what the first gave back.
+    for receive in 1..=2 {
+        late.stuck.store(3, Ordering::SeqCst);
+        assert!(matches!(claims.claim("mail#1").await, Err(StoreError::Unknown(_))), "receive {receive}");
+        late.land().await;
+        assert_eq!(status(&store).as_deref(), Some("FREE"), "receive {receive}: nobody would ever send it");
+        assert!(number_of(&store.items(TABLE)[0], "expires_at").is_some(), "it does not stay for good");
+    }
+    let ours = claims.claim("mail#1").await.unwrap().unwrap();
+    assert_eq!(number_of(&store.items(TABLE)[0], "expires_at"), None, "a claim has no end");
+    assert_eq!(claims.done(&ours, "id").await, Ok(Ended::Done));
+}
+
+#[tokio::test]
+async fn what_comes_late_to_a_claim_of_another_owner_changes_nothing() {
+    let (store, world) = setup();
+    let late = Late::new(&store, 6);
+    let claims = Claims(Leases::new(&late, &world, TABLE, KEPT_MS));
+    // The claim and its giving back: both are still on the way when the next receive claims and sends.
+    assert!(claims.claim("mail#1").await.is_err());
+    let ours = claims.claim("mail#1").await.unwrap().unwrap();
+    late.land().await;
+    assert_eq!(claims.claim("mail#1").await, Ok(None));
+    assert_eq!(claims.done(&ours, "id").await, Ok(Ended::Done));
+    assert_eq!(status(&store).as_deref(), Some("COMPLETED"));
+}
+
+#[tokio::test]
+async fn a_claim_that_surely_was_not_taken_costs_no_second_write() {
+    let (store, world) = setup();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    store.set_faults(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Fault::Throttle
+    });
+    assert!(matches!(Claims(leases(&store, &world)).claim("mail#1").await, Err(StoreError::NotDone(_))));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

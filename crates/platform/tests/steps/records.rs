@@ -2,8 +2,9 @@
 
 use lambda_queue::Clock as _;
 use lambda_queue::idempotency::Ended;
-use lambda_queue::memory::World;
+use lambda_queue::memory::{Fault, Operation, World};
 use lambda_queue::ports::store::{Item, Store as _, number_of, text, text_of};
+use order::{State, Step};
 use platform::memory::Memory;
 use platform::{Names, Platform, Retention};
 use ports::ClaimOnce as _;
@@ -62,4 +63,26 @@ async fn a_longer_archive_keeps_records_longer() {
     assert_eq!(platform.claim_done(&claim, "mail-1").await, Ok(Ended::Done));
     let expires_ms = number_of(&record(&platform, MAIL).await, "expires_at").unwrap() * 1_000;
     assert_eq!(expires_ms - platform.now_ms(), 759 * DAY_MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_captures_commit_whose_answer_is_lost_is_settled_in_the_same_receive() {
+    // It landed; it never came there.
+    for fault in [Fault::Lost, Fault::Vanished] {
+        let shop = Shop::open().await;
+        let id = an_order_after(&shop, 3).await;
+        let mut faults = std::iter::once(fault.clone());
+        shop.platform.backend().store.set_faults(move |call| match call.operation {
+            Operation::Transact => faults.next().unwrap_or_default(),
+            _ => Fault::None,
+        });
+        assert_eq!(shop.invoke(Step::Payment).await, 1, "{fault:?}: it does not wait for its lease's end");
+        shop.platform.backend().store.clear_faults();
+        let row = shop.row(id).await;
+        assert_eq!((row.state, row.version), (State::Paid, 5), "{fault:?}");
+        assert_eq!(*shop.till.asked.lock().unwrap(), ["create", "confirm", "capture"], "{fault:?}");
+        let record = record(&shop.platform, &format!("payment#{id}")).await;
+        assert_eq!(text_of(&record, "status"), Some("COMPLETED"), "{fault:?}");
+        assert_eq!(shop.platform.backend().queues.counts("shipping-express").visible, 1, "{fault:?}");
+    }
 }

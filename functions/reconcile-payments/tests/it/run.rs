@@ -105,6 +105,19 @@ async fn a_count_that_fails_is_told_as_unknown_and_fails_no_comparison() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_count_fails_what_this_run_found_is_told_so_that_the_alarm_is_not_silent() {
+    let world = World::new();
+    let mut story = Story::shipped("one");
+    story.payment.as_mut().unwrap().view.refunds.push(by_hand("re_hand", 7));
+    world.put(&story, 20);
+    *world.uncounted.lock().unwrap() = Some(StoreError::NotDone("throttled".to_owned()));
+    for opened in [1, 0] {
+        let done = run(&world).await;
+        assert_eq!((done.open, done.opened), (Some(1), opened), "also of a case that is known");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refund_of_a_payment_that_is_older_than_the_window_is_found_by_the_list_of_refunds() {
     let world = World::new();
     let mut story = Story::shipped("one");

@@ -27,15 +27,19 @@ pub use table::{TableClaims, TableEffects};
 
 /// Claims of effects that have no second chance: kept for good, or as long as the effect may be asked for again.
 pub trait ClaimEffect: Send + Sync {
-    /// Claims the effect, by one conditional write; `false` where another owner has it. `owner` is of this receive alone: an
-    /// implementation keeps it with the claim and answers `true` to the same owner, so that a write whose answer was lost
-    /// knows itself again.
+    /// Claims the effect, by one conditional write; `false` where another owner has it who did it, or is no more at it.
+    /// `owner` is of this receive alone: an implementation keeps it with the claim and answers `true` to the same owner, so
+    /// that a write whose answer was lost knows itself again. It also keeps `until_ms` (UTC milliseconds): until then the owner
+    /// may be at work, and may yet give the claim back.
     ///
     /// # Errors
-    /// Nobody knows then whether it is claimed: the caller does not begin the effect, and releases.
-    fn claim(&self, key: &str, owner: &str) -> impl Future<Output = Result<bool, Failure>> + Send;
+    /// `Unknown` and `Bug` say that nobody knows whether it is claimed: the caller does not begin the effect, and releases.
+    /// Any other failure says that it surely is not: nothing is released. [`Failure::busy`] where another owner has it whose
+    /// `until_ms` is not over and who did not say that it is done.
+    fn claim(&self, key: &str, owner: &str, until_ms: u64) -> impl Future<Output = Result<bool, Failure>> + Send;
 
-    /// Gives the claim back, if this owner has it: the effect surely did not happen. That it has none is no error.
+    /// Gives the claim back, if this owner has it: the effect surely did not happen. That it has none is no error. After a
+    /// claim that failed, its write may still be on its way: an implementation sees to it that it claims nothing when it lands.
     fn release(&self, key: &str, owner: &str) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The effect happened: the claim may end once nobody can ask for the effect any more. That this owner has none is no
@@ -57,11 +61,12 @@ pub trait RunOnce: Send + Sync {
 ///
 /// A failure that says that the effect surely did not happen (`Retry`, `Defer`, `Busy`, `Poison`) releases the claim, so
 /// the record is tried again. After any other (`Unknown`, `Bug`, a panic, the end of the time) the claim stays, and the
-/// record's next receive is acknowledged as [`Done::already`]: the effect may have happened. If a claim cannot be released
+/// record's next receive is acknowledged as [`Done::already`]: the effect may have happened. Until the claimant's invocation is
+/// over a copy is [`Failure::busy`] instead, as the claimant may yet say that it surely did not. If a claim cannot be released
 /// the record fails as it did, and its next receive is acknowledged without the effect: that is the price of this mode.
 ///
-/// A claim that fails is released too, as it may stand though its effect was not begun. What a handler owes counts as part
-/// of its effect: it is not sent again if its sending fails.
+/// A claim of which nobody knows whether it stands is released too, as its effect was not begun, and the record is tried again.
+/// What a handler owes counts as part of its effect: it is not sent again if its sending fails.
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {
@@ -108,12 +113,13 @@ where
         Box::pin(async move {
             let key = checked(key(&record)?)?;
             let owner = owner(&record, turns.fetch_add(1, Ordering::Relaxed));
-            match claims.claim(&key, &owner).await {
+            match claims.claim(&key, &owner, record.context.deadline_ms).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Done::already()),
+                Err(failure) if surely_not_done(&failure) => return Err(failure),
                 Err(failure) => {
                     release(&*claims, &key, &owner, &failure).await;
-                    return Err(failure);
+                    return Err(not_begun(failure));
                 }
             }
             let answer = handler(record).await;
@@ -194,6 +200,18 @@ fn owner(record: &Record, turn: u64) -> String {
 async fn release<C: ClaimEffect>(claims: &C, key: &str, owner: &str, failure: &Failure) {
     if let Err(why) = claims.release(key, owner).await {
         tracing::error!(%failure, %why, "a claim was not released: if it stands, the effect will not be tried again");
+    }
+}
+
+/// What a doubt about a claim is to the record: its effect was not begun, so there is none about that.
+fn not_begun(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unknown { why, .. } => Failure::retry(why),
+        Failure::Retry { .. }
+        | Failure::Defer { .. }
+        | Failure::Busy { .. }
+        | Failure::Poison { .. }
+        | Failure::Bug { .. } => failure,
     }
 }
 

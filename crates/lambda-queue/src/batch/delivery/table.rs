@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::{ClaimEffect, RunOnce};
 use crate::idempotency::{
     Call, Capability, Claim, Claims, Ended, Fingerprint, How, Idempotency, IdempotencyError, LEASE_PAST_DEADLINE_MS,
-    Leases, Namespace, Seen, Settings,
+    Leases, Namespace, Seen, Settings, Taken,
 };
 use crate::ports::Store;
 use crate::ports::store::StoreError;
@@ -19,7 +19,7 @@ use crate::{Answer, Clock, Done, Failure, Ids, Record};
 /// key `key` (text) and the time to live `expires_at`.
 ///
 /// A claim has no end until its effect happened; from then on it is kept for `kept_ms`. One whose process died stays for
-/// good: it is one small item.
+/// good: it is one small item. What was given back is kept for `kept_ms` too: a claim that arrives late would be nobody's.
 #[derive(Clone, Debug)]
 pub struct TableClaims<S, P> {
     store: Arc<S>,
@@ -50,10 +50,15 @@ impl<S: Store + Sync, P: Clock + Ids + Sync> TableClaims<S, P> {
 }
 
 impl<S: Store + Send + Sync, P: Clock + Ids + Send + Sync> ClaimEffect for TableClaims<S, P> {
-    async fn claim(&self, key: &str, owner: &str) -> Result<bool, Failure> {
+    async fn claim(&self, key: &str, owner: &str, until_ms: u64) -> Result<bool, Failure> {
         let claim = self.claim_of(key, owner)?;
-        // Whether it stands or not, the caller releases: the effect was not begun.
-        self.claims().take(&claim).await.map_err(StoreError::repeatable)
+        match self.claims().take(&claim, until_ms).await? {
+            Taken::Ours => Ok(true),
+            Taken::Theirs { until_ms } if until_ms > self.ports.now_ms() => {
+                Err(Failure::busy(until_ms, "another worker is at it"))
+            }
+            Taken::Theirs { .. } => Ok(false),
+        }
     }
 
     async fn release(&self, key: &str, owner: &str) -> Result<(), Failure> {
