@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::problem::{Code, Problem};
 
-/// Above this many tenants an environment forgets those that it has not seen lately.
+/// Above this many tenants an environment forgets those that it has not seen lately, then those that are far from their rate.
 const MAX_TENANTS: usize = 1_024;
 /// Requests are counted over all environments in windows as wide as this, milliseconds.
 const WINDOW_MS: u64 = 10_000;
@@ -113,14 +113,14 @@ impl Limiter {
         limited.within_own_rate(tenant, now_ms)?;
         let requests = match limited.next(ports, tenant, now_ms) {
             Next::Admitted => return Ok(()),
-            Next::Refused => return Err(until_the_next_window(now_ms)),
+            Next::Refused => return Err(until_the_next_window(ports, now_ms)),
             Next::Tells(requests) => requests,
         };
         let window = now_ms / WINDOW_MS;
         let tell = ports.count_requests(tenant, window * WINDOW_MS, requests);
         let why = match meter::apart("tenants", timeout(Duration::from_millis(PATIENCE_MS), tell)).await {
             Ok(Ok(total)) if limited.hears(tenant, window, total) => return Ok(()),
-            Ok(Ok(_)) => return Err(until_the_next_window(now_ms)),
+            Ok(Ok(_)) => return Err(until_the_next_window(ports, now_ms)),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
@@ -153,7 +153,13 @@ impl Limited {
         if tenants.len() >= MAX_TENANTS && !tenants.contains_key(tenant) {
             tenants.retain(|_, told| now_ms.saturating_sub(told.seen_ms) < 2 * WINDOW_MS);
             if tenants.len() >= MAX_TENANTS {
-                tenants.clear();
+                // Never those that are near their rate: who is refused would begin anew.
+                tenants.retain(|_, told| window <= told.near_until);
+            }
+            if tenants.len() >= MAX_TENANTS {
+                // No place for this one. It is counted all the same: one request of so many tells of as many.
+                let tells = now_ms >= *silent_until_ms && dice.below(coarse) == 0;
+                return if tells { Next::Tells(coarse) } else { Next::Admitted };
             }
         }
         // Not all begin at 0: of a hundred environments with one request each, ten tell.
@@ -192,8 +198,10 @@ impl Limited {
     }
 }
 
-fn until_the_next_window(now_ms: u64) -> Problem {
-    refusal(u128::from((WINDOW_MS - now_ms % WINDOW_MS).div_ceil(1_000)))
+/// With a quarter more at most, so that not all come back at once.
+fn until_the_next_window(dice: &impl Random, now_ms: u64) -> Problem {
+    let wait_s = (WINDOW_MS - now_ms % WINDOW_MS).div_ceil(1_000);
+    refusal(u128::from(wait_s + dice.below(wait_s / 4 + 1)))
 }
 
 fn refusal(wait_s: u128) -> Problem {

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use futures::future::{join, join_all};
 use lambda_queue::{Clock, Failure, Outgoing};
-use order::{Order, OrderId};
+use order::{Order, OrderId, Step};
 use ports::{
     CaseClass, CommitOrder, Dependency, DueRow, FindDue, LoadOrder, MAX_NUDGES, OpenCase, ReadBreakers, ReadLanes,
     SendCommands, SetAside, StoreError, owed, park, tell_opened, tried_to_park, unreadable,
@@ -61,7 +61,8 @@ pub struct Recovered {
     pub sent: u64,
     /// Orders parked with a case.
     pub parked: u64,
-    /// Orders whose command would meet a breaker that is not closed: `due_at` is moved, no nudge is counted.
+    /// Orders whose command would meet a breaker that is not closed, or closed a moment ago: `due_at` is moved, no nudge is
+    /// counted.
     pub behind_breaker: u64,
     /// Orders whose command waits in a queue that is long: `due_at` is moved, no nudge is counted.
     pub behind_backlog: u64,
@@ -83,8 +84,8 @@ pub async fn recover(ports: &impl Ports, deadline_ms: u64) -> Result<Recovered, 
     let first = u16::try_from(now_ms / 60_000 % u64::from(SHARDS)).unwrap_or(0);
     let shards = (0..SHARDS).map(|at| Shard { id: (first + at) % SHARDS, reach: Reach::Due, after: None, nudged: 0 });
     let shards = run.sweep(ports, shards.collect()).await?;
-    // Then what was put off behind a breaker that has closed: the next run might be minutes too early for it.
-    if !run.outages.put_off(now_ms).is_empty() {
+    // Then what was put off behind a breaker that has closed: it might be due minutes after the next run.
+    if !run.due(Reach::PutOff).is_empty() {
         let shards = shards.into_iter().map(|shard| Shard { reach: Reach::PutOff, after: None, ..shard });
         run.sweep(ports, shards.collect()).await?;
     }
@@ -146,8 +147,19 @@ impl Run {
     fn due(&self, reach: Reach) -> Range<u64> {
         match reach {
             Reach::Due => 0..self.now_ms,
-            Reach::PutOff => self.outages.put_off(self.now_ms),
+            Reach::PutOff => {
+                self.outages.put_off(self.now_ms, |back, closed_ms| self.backlog.has_told(back, closed_ms))
+            }
         }
+    }
+
+    /// Until when to wait with an order whose provider has just come back: until its queue is read from again, what it owes
+    /// stands there most likely, and nobody can tell by how much that is late. And so many nudges as would give it up say
+    /// nothing yet.
+    fn settles_until_ms(&self, order: &Order, step: Step, back: Dependency) -> Option<u64> {
+        let (closed_ms, until_ms) = self.outages.settles(back, self.now_ms)?;
+        let is_read_from = self.backlog.has_told_of(order.lane, step, closed_ms);
+        (!is_read_from || tried_to_park(order)).then_some(until_ms)
     }
 
     /// Looks at the next page of a shard's rows, and sends what they owe. Answers whether there may be more to do.
@@ -231,21 +243,29 @@ impl Run {
             }
         }
         // Before anything else: what stands behind an outage is not the order's fault, and nothing sent there would move it.
-        let put_off = |needed| self.outages.put_off_until_ms(needed, order.nudges, self.now_ms);
-        if let Some(until_ms) = dependency.and_then(put_off) {
-            let still = ports.postpone(&order, until_ms, order.nudges).await?;
-            return Ok(if still { Look::BehindBreaker } else { Look::MovedOn });
-        }
-        // Nor is what stands in a long queue: a second message would make it longer.
-        let put_off = |step| self.backlog.put_off_until_ms(&order, step, self.now_ms);
-        if let Some(until_ms) = step.and_then(put_off) {
+        let away = |needed| self.outages.put_off_until_ms(needed, order.nudges, self.now_ms);
+        let settles = |(step, needed)| self.settles_until_ms(&order, step, needed);
+        // Nor is what stands in a long queue: a second message would make it longer. Right after an outage for a minute at a
+        // time, so that the look past what is due does not lose it.
+        let is_back = dependency.is_some_and(|needed| self.outages.is_back(needed));
+        let most_ms = if is_back { FIRST_MS } else { BEHIND_BACKLOG_MS };
+        let stands = |step| self.backlog.put_off_until_ms(&order, step, self.now_ms, most_ms);
+        let behind_breaker = dependency.and_then(away).or_else(|| step.zip(dependency).and_then(settles));
+        let waits = behind_breaker
+            .map(|until_ms| (until_ms, Look::BehindBreaker))
+            .or_else(|| step.and_then(stands).map(|until_ms| (until_ms, Look::BehindBacklog)));
+        if let Some((until_ms, behind)) = waits {
             if reach == Reach::PutOff {
                 return Ok(Look::InItsOwnTime);
             }
             let still = ports.postpone(&order, until_ms, order.nudges).await?;
-            return Ok(if still { Look::BehindBacklog } else { Look::MovedOn });
+            return Ok(if still { behind } else { Look::MovedOn });
         }
         if tried_to_park(&order) {
+            // Nobody is given up before his time.
+            if reach == Reach::PutOff {
+                return Ok(Look::InItsOwnTime);
+            }
             let why = format!("{MAX_NUDGES} nudges moved nothing");
             let parked = park(ports, &order, "recover", CaseClass::Transient, &why).await?;
             return Ok(if parked { Look::Parked } else { Look::MovedOn });
@@ -266,7 +286,7 @@ enum Look {
     /// Put off.
     BehindBacklog,
     MovedOn,
-    /// It is not due, and nobody put it off behind a breaker that has closed.
+    /// It is not due, and nobody put it off behind a breaker that has closed; or it has to wait all the same.
     InItsOwnTime,
     /// Looking again a minute later would find the same.
     Hopeless(CaseClass, String),

@@ -15,6 +15,12 @@ pub const BEHIND_BREAKER_MS: u64 = 5 * 60_000;
 /// What is due sooner than this is the next run's, milliseconds: the schedule's minute, less what it may come early.
 const NEXT_RUN_MS: u64 = 50_000;
 
+/// After a closing a queue that nothing is heard of has so long to be read from again, milliseconds: Lambda takes up to a minute
+/// to turn a mapping on. With the schedule's minute that leaves a run ten seconds of the two minutes ([`LOOKED_AT_MS`]).
+const SETTLES_MS: u64 = 50_000;
+/// Within this much of a closing all is looked at that waited for it, milliseconds.
+const LOOKED_AT_MS: u64 = 120_000;
+
 /// Whose breaker is not closed, and whose closed a while ago, as this run found them.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
@@ -55,11 +61,34 @@ impl Outages {
         Some(now_ms.saturating_add(now_ms.saturating_sub(*since_ms).clamp(FIRST_MS, most_ms)))
     }
 
-    /// When those are due that were put off behind a breaker that has closed since, and that the next run does not come to.
-    /// Empty where none has closed lately.
-    pub(crate) fn put_off(&self, now_ms: u64) -> Range<u64> {
-        let end_ms = self.back.values().map(|closed_ms| last_put_off_ms(*closed_ms)).max().unwrap_or(0);
-        now_ms.saturating_add(NEXT_RUN_MS)..end_ms
+    /// Whether its breaker has closed lately.
+    pub(crate) fn is_back(&self, dependency: Dependency) -> bool {
+        self.back.contains_key(&dependency)
+    }
+
+    /// When its breaker closed, and until when its queues may not be read from yet, UTC milliseconds; `None` once that is over.
+    pub(crate) fn settles(&self, dependency: Dependency, now_ms: u64) -> Option<(u64, u64)> {
+        let closed_ms = *self.back.get(&dependency)?;
+        let until_ms = closed_ms.saturating_add(SETTLES_MS);
+        (until_ms > now_ms).then_some((closed_ms, until_ms))
+    }
+
+    /// When those are due that were put off behind a breaker that has closed since, and that the next run does not come to in
+    /// time. Empty where none has closed lately, or where those that have may not be read from yet: `has_told` says of whom
+    /// something was heard since so many UTC milliseconds.
+    pub(crate) fn put_off(&self, now_ms: u64, has_told: impl Fn(Dependency, u64) -> bool) -> Range<u64> {
+        let mut due = now_ms.saturating_add(NEXT_RUN_MS)..0;
+        for (dependency, closed_ms) in &self.back {
+            if self.settles(*dependency, now_ms).is_some() && !has_told(*dependency, *closed_ms) {
+                continue;
+            }
+            // The first look comes late, so it leaves nothing to the next run.
+            if now_ms < closed_ms.saturating_add(LOOKED_AT_MS) {
+                due.start = now_ms;
+            }
+            due.end = due.end.max(last_put_off_ms(*closed_ms));
+        }
+        due
     }
 
     /// Whether an order that is not due yet was put off behind a breaker that has closed since. Not one whose command was sent
@@ -119,9 +148,31 @@ mod tests {
     #[test]
     fn after_a_closing_all_is_looked_for_that_may_have_been_put_off_before_it_and_not_the_next_runs() {
         let closed = |closed_ms| Outages { away: BTreeMap::new(), back: [(Dependency::Carrier, closed_ms)].into() };
-        assert_eq!(closed(CLOSED_MS).put_off(CLOSED_MS), CLOSED_MS + 50_000..CLOSED_MS + 300_000);
-        assert!(closed(CLOSED_MS).put_off(CLOSED_MS + 250_000).is_empty());
-        assert!(Outages::default().put_off(CLOSED_MS).is_empty());
+        let (silent, told) = (|_: Dependency, _: u64| false, |of: Dependency, _: u64| of == Dependency::Carrier);
+        for (after_s, start_s) in [(50, 50), (119, 119), (120, 170), (200, 250)] {
+            let due = closed(CLOSED_MS).put_off(CLOSED_MS + after_s * 1_000, silent);
+            assert_eq!(due, CLOSED_MS + start_s * 1_000..CLOSED_MS + 300_000, "{after_s} s after");
+        }
+        assert!(closed(CLOSED_MS).put_off(CLOSED_MS + 250_000, silent).is_empty());
+        assert!(Outages::default().put_off(CLOSED_MS, told).is_empty());
+        // Before its queues are read from again nothing of it is looked at.
+        for now_ms in [CLOSED_MS, CLOSED_MS + 49_999] {
+            assert!(closed(CLOSED_MS).put_off(now_ms, silent).is_empty());
+            assert_eq!(closed(CLOSED_MS).put_off(now_ms, told), now_ms..CLOSED_MS + 300_000);
+        }
+        let mut both = closed(CLOSED_MS);
+        both.back.insert(Dependency::Payment, CLOSED_MS - 150_000);
+        assert_eq!(both.put_off(CLOSED_MS, silent), CLOSED_MS + 50_000..CLOSED_MS + 150_000, "payment's alone");
+    }
+
+    #[test]
+    fn a_queue_has_fifty_seconds_to_be_read_from_again() {
+        let outages = Outages { away: BTreeMap::new(), back: [(Dependency::Carrier, CLOSED_MS)].into() };
+        let settled_ms = CLOSED_MS + 50_000;
+        assert_eq!(outages.settles(Dependency::Carrier, CLOSED_MS), Some((CLOSED_MS, settled_ms)));
+        assert_eq!(outages.settles(Dependency::Carrier, settled_ms - 1), Some((CLOSED_MS, settled_ms)));
+        assert_eq!(outages.settles(Dependency::Carrier, settled_ms), None);
+        assert_eq!(outages.settles(Dependency::Payment, CLOSED_MS), None);
     }
 
     /// Every order that a run could put off before the closing and every one that a run could nudge after it, as their rows
@@ -137,7 +188,8 @@ mod tests {
                     Order { due_at: Some(due_ms), nudges, ..order }
                 };
                 let looked_at = |order: &Order| {
-                    let is_its_turn = order.due_at.is_some_and(|due_ms| outages.put_off(now_ms).contains(&due_ms));
+                    let is_its_turn =
+                        order.due_at.is_some_and(|due_ms| outages.put_off(now_ms, |_, _| true).contains(&due_ms));
                     is_its_turn && outages.is_back_for(Dependency::Payment, order, now_ms)
                 };
                 for ago_ms in (1..300_000).step_by(1_001) {

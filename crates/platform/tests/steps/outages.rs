@@ -220,10 +220,14 @@ async fn recovery_only_moves_the_due_time_of_what_stands_behind_an_open_breaker(
     assert_eq!(shop.platform.postpone(&row, shop.platform.now_ms() - 1_000, 0).await, Ok(true));
     let done = recover_orders::recover(&*shop.platform, shop.platform.now_ms() + 50_000).await.unwrap();
     assert_eq!((done.behind_breaker, done.sent), (0, 1));
-    // Closed again, it is nudged, and with ten nudges parked.
+    // Closed again, its queue is let be read from first; what is still there then is nudged.
     let row = shop.row(id).await;
     assert_eq!(shop.platform.postpone(&row, shop.platform.now_ms() - 1_000, 3).await, Ok(true));
     close(&shop).await;
+    let done = recover_orders::recover(&*shop.platform, shop.platform.now_ms() + 50_000).await.unwrap();
+    assert_eq!((done.behind_breaker, done.sent), (1, 0));
+    assert_eq!(shop.row(id).await.nudges, 3);
+    later(51).await;
     let done = recover_orders::recover(&*shop.platform, shop.platform.now_ms() + 50_000).await.unwrap();
     assert_eq!((done.behind_breaker, done.sent), (0, 1));
     assert_eq!(shop.row(id).await.nudges, 4);

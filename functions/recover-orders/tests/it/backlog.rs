@@ -1,20 +1,10 @@
 //! Orders that stand in a queue which is long.
 
-use std::collections::BTreeMap;
-
-use lambda_queue::lag::{Row as LaneRow, Word};
-use order::{Lane, Order, Step};
-use ports::{LaneRows, MAX_NUDGES};
+use order::{Lane, Order, State, Step};
+use ports::MAX_NUDGES;
 use recover_orders::{Recovered, recover};
 
-use crate::world::{DEADLINE_MS, NOW_MS, id, order, was_sent, world};
-
-/// A step that is late by so much.
-fn late(lane: Lane, step: Step, lag_ms: u64, now_ms: u64) -> LaneRows {
-    let word = Word { lag_ms, at_ms: now_ms, late_at_ms: now_ms, ..Word::default() };
-    let row = LaneRow { steps: BTreeMap::from([(step.name().to_owned(), word)]) };
-    LaneRows { lanes: BTreeMap::from([(lane, row)]), ..LaneRows::default() }
-}
+use crate::world::{DEADLINE_MS, NOW_MS, id, late, order, was_sent, world};
 
 #[tokio::test]
 async fn a_backlog_of_three_hours_parks_nobody_and_sends_nothing_twice() {
@@ -56,6 +46,21 @@ async fn what_should_have_come_by_now_is_sent_again_though_its_lane_is_late() {
     assert_eq!(done, Recovered { due: 4, sent: 2, behind_backlog: 2, ..Recovered::default() });
     assert!(was_sent(&world, 1) && was_sent(&world, 4));
     assert_eq!((world.due_ms(2), world.due_ms(3)), (NOW_MS + 100_000, NOW_MS + 60_000));
+}
+
+#[tokio::test]
+async fn a_backlog_that_an_outage_left_is_looked_at_each_minute_while_that_is_not_long_ago() {
+    for (closed_ago_s, for_s) in [(10, 60), (60, 60), (299, 60), (300, 300)] {
+        let mut world = world(0, 0);
+        let mut order = Order { state: State::Validated, ..order(1) };
+        (order.timeline[0].at_ms, order.due_at) = (NOW_MS - 100_000, Some(NOW_MS - 1));
+        world.put(3, order);
+        (world.breaker.epoch, world.breaker.changed_at_ms) = (10, NOW_MS - closed_ago_s * 1_000);
+        world.lanes = Some(late(Lane::Standard, Step::Payment, 3_600_000, NOW_MS));
+        let done = world.run_at(NOW_MS).await;
+        assert_eq!(done, Recovered { due: 1, behind_backlog: 1, ..Recovered::default() }, "{closed_ago_s} s after");
+        assert_eq!(world.due_ms(1), NOW_MS + for_s * 1_000, "{closed_ago_s} s after");
+    }
 }
 
 #[tokio::test]

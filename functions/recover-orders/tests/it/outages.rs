@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use lambda_queue::breaker::{Row as BreakerRow, State as BreakerState};
-use order::{Order, State};
+use lambda_queue::lag::Word;
+use order::{Lane, Order, State, Step};
+use ports::{LaneRows, MAX_NUDGES};
 use recover_orders::recover;
 
-use crate::world::{DEADLINE_MS, NOW_MS, Row, World, id, order, sent_ms, was_sent, world};
+use crate::world::{DEADLINE_MS, NOW_MS, Row, World, id, late, order, sent_ms, told, was_sent, world};
 
 /// The number of a shard's orders that need no provider.
 fn other(shard: u16, at: u64) -> u64 {
@@ -93,6 +95,65 @@ async fn what_waits_behind_a_breaker_is_looked_at_ever_more_seldom_and_within_tw
 }
 
 #[tokio::test]
+async fn what_still_stands_in_a_queue_is_not_sent_again_when_its_provider_comes_back() {
+    let mut world = outage(40, 3_600_000);
+    world.run_at(NOW_MS).await;
+    let put_off_ms = NOW_MS + 300_000;
+    assert_eq!(world.due_ms(0), put_off_ms);
+    // Due soon after the closing, one of them for the last time; and one put off that was sent again as often as may be.
+    world.put(3, Order { due_at: Some(NOW_MS + 20_000), ..to_pay(100) });
+    world.put(3, Order { due_at: Some(NOW_MS + 20_000), nudges: MAX_NUDGES, ..to_pay(101) });
+    world.put(3, Order { due_at: Some(put_off_ms), nudges: MAX_NUDGES, ..to_pay(102) });
+    let closed_ms = NOW_MS + 10_000;
+    close(&mut world, closed_ms);
+
+    // Its mapping is not on yet, so nobody tells how late the lane is.
+    let done = world.run_at(closed_ms + 40_000).await;
+    assert_eq!((done.sent, done.parked, done.behind_breaker), (0, 0, 2), "{done:?}");
+    assert_eq!((world.due_ms(100), world.due_ms(101)), (closed_ms + 50_000, closed_ms + 50_000));
+    assert_eq!(world.nudges.lock().unwrap()[&id(100).to_string()], 0, "a nudge was counted");
+
+    // It is on, and what comes has waited for as long as the outage was. The others are nudged as ever.
+    world.lanes = Some(late(Lane::Standard, Step::Payment, 3_600_000, closed_ms + 95_000));
+    let done = world.run_at(closed_ms + 100_000).await;
+    assert_eq!((done.sent, done.parked, done.behind_backlog), (48, 0, 2), "{done:?}");
+    assert_eq!((world.due_ms(0), world.due_ms(100)), (put_off_ms, closed_ms + 160_000));
+    assert!((0..=102).all(|at| !was_sent(&world, at)));
+
+    // The lane is punctual again: what has not come by now is lost. Nobody is given up before his time.
+    world.take(101);
+    world.lanes = Some(LaneRows::default());
+    let done = world.run_at(closed_ms + 165_000).await;
+    assert_eq!((done.sent, done.parked), (41, 0), "{done:?}");
+    assert!((0..40).all(|at| was_sent(&world, at)) && was_sent(&world, 100));
+    assert_eq!(world.due_ms(102), put_off_ms);
+    assert!(world.cases.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_step_that_has_told_since_the_closing_is_looked_at_at_once() {
+    // Of another lane, of another step, of before: these say nothing.
+    for (lane, step, told_after_s, sent) in [
+        (Lane::Standard, Step::Payment, 25, 40),
+        (Lane::Bulk, Step::Payment, 25, 0),
+        (Lane::Standard, Step::Stock, 25, 0),
+        (Lane::Standard, Step::Payment, 0, 0),
+    ] {
+        let mut world = outage(40, 3_600_000);
+        world.run_at(NOW_MS).await;
+        // So many nudges say nothing yet, whoever told.
+        world.put(3, Order { due_at: Some(NOW_MS + 20_000), nudges: MAX_NUDGES, ..to_pay(101) });
+        let closed_ms = NOW_MS + 10_000;
+        close(&mut world, closed_ms);
+        let word = Word { lag_ms: 100, at_ms: closed_ms + told_after_s * 1_000, ..Word::default() };
+        world.lanes = Some(told(lane, step, word));
+        let done = world.run_at(closed_ms + 30_000).await;
+        assert_eq!((done.sent, done.parked, done.behind_breaker), (sent, 0, 1), "{lane} {step:?}: {done:?}");
+        assert_eq!(world.due_ms(101), closed_ms + 50_000);
+    }
+}
+
+#[tokio::test]
 async fn many_that_were_put_off_come_as_fast_as_a_run_may_send_and_nobody_else_comes_before_his_time() {
     let mut world = outage(500, 3_600_000);
     world.run_at(NOW_MS).await;
@@ -112,7 +173,7 @@ async fn many_that_were_put_off_come_as_fast_as_a_run_may_send_and_nobody_else_c
     world.rows.insert(id(2_005).to_string(), Row::Unreadable);
     // And one that was put off as the others were.
     world.put(5, in_its_time(2_006, State::Validated, put_off_ms));
-    close(&mut world, at_ms - 20_000);
+    close(&mut world, at_ms - 60_000);
 
     let mut sent = 0;
     for minute in 0..4 {

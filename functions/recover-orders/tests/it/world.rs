@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lambda_queue::breaker::Row as BreakerRow;
+use lambda_queue::lag::{Row as LaneRow, Word};
 use lambda_queue::{Clock, Entry, Outgoing, Queue};
-use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Order, OrderId};
+use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Order, OrderId, Step};
 use ports::{
     Case, CommandVersion, Commit, CommitOrder, Dependency, DueRow, FindDue, LaneRows, LoadOrder, OpenCase,
     ReadBreakers, ReadLanes, SendCommands, SetAside, StoreError,
@@ -226,6 +227,17 @@ pub fn world(unreadable: u64, good: u64) -> World {
         sent: Mutex::default(),
         cases: Mutex::default(),
     }
+}
+
+/// What a step told, and nothing of any other.
+pub fn told(lane: Lane, step: Step, word: Word) -> LaneRows {
+    let row = LaneRow { steps: BTreeMap::from([(step.name().to_owned(), word)]) };
+    LaneRows { lanes: BTreeMap::from([(lane, row)]), ..LaneRows::default() }
+}
+
+/// A step that is late by so much.
+pub fn late(lane: Lane, step: Step, lag_ms: u64, now_ms: u64) -> LaneRows {
+    told(lane, step, Word { lag_ms, at_ms: now_ms, late_at_ms: now_ms, ..Word::default() })
 }
 
 /// When an order's command was sent.

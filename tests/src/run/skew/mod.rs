@@ -157,19 +157,21 @@ async fn exercise(
     })
     .await?;
     run.phase("version 2 is switched on", version_2, async |run: &Run<'_>| {
-        run.payments.hold(&run.deployed.mappings).await?;
-        run.fleet.send_in(2, Duration::ZERO).await?;
-        let seen = run.seen_in_version(2).await?;
-        run.payments.release(&run.deployed.mappings).await?;
-        Ok(seen)
+        let meanwhile = async {
+            run.fleet.send_in(2, Duration::ZERO).await?;
+            run.seen_in_version(2).await
+        };
+        run.while_payments_wait(meanwhile).await
     })
     .await?;
     run.phase("the documented rollback: off, drained, back", version_2, async |run: &Run<'_>| {
         // So that there is something to drain when it is switched off.
-        run.payments.hold(&run.deployed.mappings).await?;
-        let seen = run.seen_in_version(2).await?;
-        run.fleet.send_in(1, Duration::ZERO).await?;
-        run.payments.release(&run.deployed.mappings).await?;
+        let meanwhile = async {
+            let seen = run.seen_in_version(2).await?;
+            run.fleet.send_in(1, Duration::ZERO).await?;
+            anyhow::Ok(seen)
+        };
+        let seen = run.while_payments_wait(meanwhile).await?;
         run.drained().await?;
         run.fleet.deploy_all(&consumers_first, Program::Shipped, BETWEEN).await?;
         Ok(seen)
@@ -183,11 +185,13 @@ async fn exercise(
     .await?;
     let left_alone = Wants { version_2: true, deferrals: true, ..Wants::default() };
     run.phase("a rollback with version 2 in the queues, and forward", left_alone, async |run: &Run<'_>| {
-        run.payments.hold(&run.deployed.mappings).await?;
-        let seen = run.seen_in_version(2).await?;
-        run.fleet.send_in(1, Duration::ZERO).await?;
-        run.fleet.deploy_all(&consumers_first, Program::Shipped, Duration::ZERO).await?;
-        run.payments.release(&run.deployed.mappings).await?;
+        let meanwhile = async {
+            let seen = run.seen_in_version(2).await?;
+            run.fleet.send_in(1, Duration::ZERO).await?;
+            run.fleet.deploy_all(&consumers_first, Program::Shipped, Duration::ZERO).await?;
+            anyhow::Ok(seen)
+        };
+        let seen = run.while_payments_wait(meanwhile).await?;
         tokio::time::sleep(LEFT_ALONE).await;
         run.fleet.deploy_all(&consumers_first, Program::Next, Duration::ZERO).await?;
         Ok(seen)
@@ -211,6 +215,15 @@ fn order_of(producers_first: bool) -> Vec<&'static str> {
     all
 }
 
+/// Both, or the first error, and beside it what the second says.
+fn both<A, B>(first: anyhow::Result<A>, second: anyhow::Result<B>) -> anyhow::Result<(A, B)> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(error), Err(too)) => Err(error.context(format!("this failed first; and then: {too:#}"))),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
 impl Run<'_> {
     /// Places orders, does meanwhile what is to be done, and waits until all of them have ended. `change` answers the ids of
     /// the messages of version 2 that it saw.
@@ -230,7 +243,9 @@ impl Run<'_> {
             anyhow::Ok((newer, started.elapsed()))
         };
         let driving = drive::drive(Arc::clone(&self.deployed), plan, manner);
-        let (journal, (newer, changed)) = tokio::try_join!(driving, changing)?;
+        // Each to its end, also where the other fails: a change that is dropped midway may leave the payments held.
+        let (changing, driving) = tokio::join!(changing, driving);
+        let ((newer, changed), journal) = both(changing, driving)?;
         let logs = self.deployed.logs.since(since_ms).await?;
         let (by_the_old, by_the_new) = finished_while_mixed(&self.fleet.changes_since(since_ms), &logs.records);
         self.phases.push(Phase {
@@ -251,6 +266,18 @@ impl Run<'_> {
         self.journal.troubles.extend(journal.troubles);
         self.journal.stuck.extend(journal.stuck);
         Ok(())
+    }
+
+    /// Does this while payments are held, and releases them whatever came of it.
+    async fn while_payments_wait<T>(&self, meanwhile: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let mappings = &self.deployed.mappings;
+        let done = match self.payments.hold(mappings).await {
+            Ok(()) => meanwhile.await,
+            // Its breaker may be open all the same.
+            Err(error) => Err(error),
+        };
+        let (done, ()) = both(done, self.payments.release(mappings).await)?;
+        Ok(done)
     }
 
     /// Waits until commands of this version wait in the payments' queues; answers SQS's ids of those that were seen.
@@ -303,6 +330,17 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_failures_the_first_is_told_and_the_second_beside_it() {
+        let fails = |why: &'static str| Err::<u8, _>(anyhow::anyhow!(why));
+        assert_eq!(both(Ok(1), Ok("a")).unwrap(), (1, "a"));
+        assert_eq!(both(fails("body"), Ok(2)).unwrap_err().to_string(), "body");
+        assert_eq!(both(Ok(1), fails("release")).unwrap_err().to_string(), "release");
+        let two = both(fails("body"), fails("release")).unwrap_err();
+        assert_eq!(two.root_cause().to_string(), "body");
+        assert!(two.to_string().contains("release"));
+    }
 
     #[test]
     fn both_orders_deploy_every_function_once_and_one_begins_with_the_producers() {
