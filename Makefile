@@ -149,7 +149,7 @@ features: ## lambda-queue alone: without features, and with each that needs no S
 watch: up-if-down ## Serve FUNCTION with cargo-lambda on port WATCH_PORT against the local stack, rebuilt as it changes
 	@$(BIN)/orderflow stack env $(FUNCTION) > .local/$(FUNCTION).env
 	@echo "invoke it: cargo lambda invoke $(FUNCTION) --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT) --data-file events/$(FUNCTION).json"
-	@cargo lambda watch --bin $(FUNCTION) --env-file .local/$(FUNCTION).env \
+	@cargo lambda watch --bin $(FUNCTION) --features one-build --env-file .local/$(FUNCTION).env \
 	  --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT)
 
 FUNCTION ?= accept-order

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::dynamodb::{DynamoDb, FLOOR_TABLE, ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE};
+use crate::dynamodb::{DynamoDb, FLOOR_TABLE, ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE, SAME_TABLE};
 use crate::function::Launch;
 
 /// One of the four.
@@ -36,13 +36,15 @@ impl Contestant {
     }
 }
 
-/// Which of a contestant's two programs.
+/// Which of a contestant's programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Program {
     /// The small works, repeated inside one invocation.
     Works,
     /// A whole function.
     Invocation,
+    /// The floor's alone: a whole function that makes `lambda-queue`'s very requests.
+    Same,
 }
 
 impl Program {
@@ -50,6 +52,7 @@ impl Program {
         match self {
             Self::Works => "works",
             Self::Invocation => "invocation",
+            Self::Same => "same",
         }
     }
 }
@@ -81,7 +84,8 @@ pub fn launch(contestant: Contestant, program: Program, places: &Places, dynamod
             vec![path(&places.binaries.join("bench-ours")), program.name().to_owned()]
         }
         Contestant::Floor => {
-            env.push(("IDEMPOTENCY_TABLE".to_owned(), FLOOR_TABLE.to_owned()));
+            let records = if program == Program::Same { SAME_TABLE } else { FLOOR_TABLE };
+            env.push(("IDEMPOTENCY_TABLE".to_owned(), records.to_owned()));
             // The runtime's own subscriber writes JSON where Lambda's logging controls say so.
             env.push(("AWS_LAMBDA_LOG_FORMAT".to_owned(), "JSON".to_owned()));
             vec![path(&places.binaries.join("bench-floor")), program.name().to_owned()]

@@ -16,6 +16,8 @@ pub const OURS_TABLE: &str = "idempotency";
 pub const POWERTOOLS_TABLE: &str = "powertools";
 /// The bare handler's records.
 pub const FLOOR_TABLE: &str = "floor";
+/// Those of a bare handler that makes `lambda-queue`'s very requests.
+pub const SAME_TABLE: &str = "floor-same";
 
 /// A running DynamoDB Local with the tables. Stopped when dropped, or when this process ends.
 pub struct DynamoDb {
@@ -60,9 +62,13 @@ impl DynamoDb {
     }
 
     async fn make_tables(&self) -> anyhow::Result<()> {
-        for (table, key) in
-            [(ORDERS_TABLE, "order_id"), (OURS_TABLE, "key"), (POWERTOOLS_TABLE, "id"), (FLOOR_TABLE, "id")]
-        {
+        for (table, key) in [
+            (ORDERS_TABLE, "order_id"),
+            (OURS_TABLE, "key"),
+            (POWERTOOLS_TABLE, "id"),
+            (FLOOR_TABLE, "id"),
+            (SAME_TABLE, "key"),
+        ] {
             let attribute = AttributeDefinition::builder().attribute_name(key).attribute_type(ScalarAttributeType::S);
             let schema = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash);
             let made = self

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::contestant::{self, Contestant, Places, Program};
-use crate::dynamodb::{DynamoDb, FLOOR_TABLE, ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE};
+use crate::dynamodb::{DynamoDb, FLOOR_TABLE, ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE, SAME_TABLE};
 use crate::event;
 use crate::function::Function;
 
@@ -53,6 +53,8 @@ pub enum Work {
     Log,
     /// A whole invocation of ten records, warm.
     Invocation,
+    /// The same, where the floor makes `lambda-queue`'s very requests: what remains is not the records' size.
+    SameRequests,
     /// From the start of the process to its first poll.
     Start,
 }
@@ -69,6 +71,7 @@ impl Work {
             Self::Emf => "EMF flush of 3 metrics".to_owned(),
             Self::Log => "log line".to_owned(),
             Self::Invocation => format!("warm invocation, {INVOCATION_RECORDS} records, 30 DynamoDB writes"),
+            Self::SameRequests => "the same, the floor with our very requests".to_owned(),
             Self::Start => "start to first poll".to_owned(),
         }
     }
@@ -80,7 +83,7 @@ impl Work {
             Self::First(_) | Self::Replay(_) => "call",
             Self::Emf => "flush",
             Self::Log => "line",
-            Self::Invocation => "invocation",
+            Self::Invocation | Self::SameRequests => "invocation",
             Self::Start => "start",
         }
     }
@@ -320,7 +323,9 @@ async fn take(
     let cpu = function.cpu()?.since(&before);
     let proof = match work {
         Work::Emf | Work::Log => function.printed(lines + repeat).await?,
-        Work::Batch(_) | Work::First(_) | Work::Replay(_) | Work::Invocation | Work::Start => answer,
+        Work::Batch(_) | Work::First(_) | Work::Replay(_) | Work::Invocation | Work::SameRequests | Work::Start => {
+            answer
+        }
     };
     ensure!(check(&proof, repeat, turn), "{}: the wrong answer: {proof}", work.name());
     Ok((cpu, wall))
@@ -333,49 +338,58 @@ async fn take(
 /// Where a contestant fails, answers that a record failed, or has not written every row that it should have.
 pub async fn invocations(places: &Places, dynamodb: &DynamoDb, rounds: usize) -> anyhow::Result<Vec<Sample>> {
     let mut functions = Vec::new();
-    for contestant in Contestant::ALL {
-        let launch = contestant::launch(contestant, Program::Invocation, places, dynamodb);
+    let whole = Contestant::ALL.map(|contestant| (contestant, Program::Invocation));
+    for (contestant, program) in whole.into_iter().chain([(Contestant::Floor, Program::Same)]) {
+        let launch = contestant::launch(contestant, program, places, dynamodb);
         let mut function = Function::start(&launch, &places.out).await?;
         function.first_poll().await?;
-        functions.push((contestant, function));
+        functions.push((contestant, program, launch.name, function));
     }
-    let tables = [ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE, FLOOR_TABLE];
+    let tables = [ORDERS_TABLE, OURS_TABLE, POWERTOOLS_TABLE, FLOOR_TABLE, SAME_TABLE];
     let mut before = Vec::new();
     for table in tables {
         before.push(dynamodb.count(table).await?);
     }
     let mut samples = Vec::new();
     for round in 0..=rounds {
-        for (contestant, function) in &mut functions {
+        for (contestant, program, name, function) in &mut functions {
             let count = if round == 0 { WARM_UP } else { INVOCATIONS };
             function.idle().await?;
             let start = function.cpu()?;
             let mut wall = Duration::ZERO;
             for invocation in 0..count {
-                let orders = (0..INVOCATION_RECORDS)
-                    .map(|at| event::order(&format!("{}-{round}-{invocation}-{at}", contestant.name()), 2));
+                let orders =
+                    (0..INVOCATION_RECORDS).map(|at| event::order(&format!("{name}-{round}-{invocation}-{at}"), 2));
                 let (answer, took) = function.invoke(&event::sqs(orders)).await?;
-                ensure!(answer == json!({ "batchItemFailures": [] }), "{} answered {answer}", contestant.name());
+                ensure!(answer == json!({ "batchItemFailures": [] }), "{name} answered {answer}");
                 wall += took;
             }
             function.idle().await?;
             let cpu = function.cpu()?.since(&start);
-            let sample = Sample {
-                work: Work::Invocation,
+            if round == 0 {
+                continue;
+            }
+            // Ours is one turn, beside either floor.
+            let works: &[Work] = match (*contestant, *program) {
+                (Contestant::Ours, _) => &[Work::Invocation, Work::SameRequests],
+                (_, Program::Same) => &[Work::SameRequests],
+                (_, Program::Invocation | Program::Works) => &[Work::Invocation],
+            };
+            samples.extend(works.iter().map(|work| Sample {
+                work: *work,
                 contestant: *contestant,
                 cpu_us: cpu.as_secs_f64() * 1e6 / count as f64,
                 wall_us: wall.as_secs_f64() * 1e6 / count as f64,
-            };
-            samples.extend((round > 0).then_some(sample));
+            }));
         }
     }
     // Everybody did the same work: a row and a record for every order.
     let each = u64::try_from((WARM_UP + rounds * INVOCATIONS) * INVOCATION_RECORDS)?;
-    for ((table, before), wanted) in tables.iter().zip(before).zip([4 * each, each, 2 * each, each]) {
+    for ((table, before), wanted) in tables.iter().zip(before).zip([5 * each, each, 2 * each, each, each]) {
         let written = dynamodb.count(table).await? - before;
         ensure!(written == wanted, "{written} items were written to {table}, not {wanted}");
     }
-    for (_, function) in functions {
+    for (_, _, _, function) in functions {
         function.stop().await?;
     }
     Ok(samples)

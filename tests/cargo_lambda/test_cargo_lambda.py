@@ -25,8 +25,7 @@ SETTINGS = {
 }
 # Of Amazon Linux 2023, which `provided.al2023` is.
 NEWEST_GLIBC = (2, 34)
-# The first invocation compiles: cargo-lambda's watch builds one package, whose features unify otherwise than the workspace's,
-# so on a cold machine the AWS SDKs are compiled once more.
+# The first invocation compiles the function, and with other features than the workspace's all that it stands on: see `watch`.
 BUILD_SECONDS, INVOKE_SECONDS = 1800, 1800
 
 
@@ -69,7 +68,10 @@ def test_watch_serves_the_sample_event_to_invoke_and_one_that_succeeds(bootstrap
 
 @contextmanager
 def watch(tmp_path):
-    """`cargo lambda watch` on a free loopback port, stopped with everything it started."""
+    """`cargo lambda watch` on a free loopback port, stopped with everything it started.
+
+    As `make watch` has it: with the features that the workspace's build has, so that no AWS SDK is compiled a second time.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -78,7 +80,8 @@ def watch(tmp_path):
     log_path = tmp_path / "watch.log"
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
-            ["cargo", "lambda", "watch", "--ignore-changes", "--bin", FUNCTION, "--env-file", str(settings),
+            ["cargo", "lambda", "watch", "--ignore-changes", "--bin", FUNCTION, "--features", "one-build",
+             "--env-file", str(settings),
              "--invoke-address", "127.0.0.1", "--invoke-port", str(port)],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )

@@ -240,7 +240,7 @@ def test_every_single_metric_alarm_names_exactly_one_thing_that_exists(prod: Sta
     existing = {name.removeprefix(QUEUE) for name in prod.queues()} | prod.functions().keys()
     existing |= {"order-events.fifo"} | prod.mappings().keys()
     for name, alarm in prod.of_type("AWS::CloudWatch::Alarm").items():
-        if "MetricName" in alarm and alarm["Namespace"] != "Orderflow":
+        if "MetricName" in alarm and alarm["Namespace"] != "Orderflow/shop":
             dimension, = alarm["Dimensions"]
             assert dimension["Value"] == "Api" or dimension["Value"].removeprefix("shop-") in existing, name
 

@@ -42,7 +42,7 @@ def test_every_function_knows_its_stage_level_and_service(prod: Stack) -> None:
         variables = function["Environment"]["Variables"]
         assert (variables["STAGE"], variables["SERVICE_NAME"]) == ("prod", "orderflow"), name
         assert variables["LOG_LEVEL"] == "info", name
-        assert variables["LAMBDA_QUEUE_METRICS_NAMESPACE"] == "Orderflow", name
+        assert variables["LAMBDA_QUEUE_METRICS_NAMESPACE"] == "Orderflow/shop", name
 
 
 def test_the_prefix_and_a_queues_short_name_make_its_address(prod: Stack) -> None:
@@ -63,7 +63,7 @@ def test_each_function_names_the_dead_letter_queue_of_its_own_queues(prod: Stack
             assert function["Environment"]["Variables"]["DLQ_URL"].endswith(f"/shop-{dead}")
 
 
-def test_each_command_step_knows_when_its_queues_give_a_message_up() -> None:
+def test_each_consumer_knows_when_its_queues_give_a_message_up() -> None:
     stack = Stack(**PROD, MaxReceiveCount="12", ProviderMaxReceiveCount="34")
     told = set()
     for mapping in stack.mappings().values():
@@ -75,6 +75,7 @@ def test_each_command_step_knows_when_its_queues_give_a_message_up() -> None:
             told.add((name, str(variables["MAX_RECEIVE_COUNT"])))
     assert told == {
         ("validate-order", "12"), ("process-payment", "34"), ("reserve-stock", "12"), ("ship-order", "34"),
+        ("notify-customer", "34"), ("archive-events", "12"),
     }
 
 

@@ -8,7 +8,8 @@ use aws_config::BehaviorVersion;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use futures::future::join_all;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 use serde::Deserialize;
@@ -34,6 +35,8 @@ struct Tables {
     dynamodb: Client,
     records: String,
     orders: String,
+    /// Whether the requests are those of `lambda-queue`, attribute for attribute, or the smallest that do the same.
+    same: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -43,14 +46,15 @@ async fn main() -> Result<(), Error> {
         dynamodb: Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await),
         records: std::env::var("IDEMPOTENCY_TABLE")?,
         orders: std::env::var("ORDERS_TABLE")?,
+        same: std::env::args().nth(1).as_deref() == Some("same"),
     };
     let tables = &tables;
     match std::env::args().nth(1).as_deref() {
         Some("works") => run(service_fn(move |event: LambdaEvent<Work>| work(tables, event.payload))).await,
-        Some("invocation") => {
+        Some("invocation" | "same") => {
             run(service_fn(move |event: LambdaEvent<SqsEvent>| invocation(tables, event.payload))).await
         }
-        _ => Err("which program? works or invocation".into()),
+        _ => Err("which program? works, invocation or same".into()),
     }
 }
 
@@ -120,7 +124,12 @@ async fn invocation(tables: &Tables, event: SqsEvent) -> Result<SqsBatchResponse
 
 async fn place(tables: &Tables, body: &str) -> Result<(), Error> {
     let order: Order = serde_json::from_str(body)?;
-    if tables.claim(&order.order_id).await?.is_some() {
+    let owner = tables.same.then(|| uuid::Uuid::new_v4().to_string());
+    let claimed = match &owner {
+        Some(owner) => tables.claim_the_same(&order.order_id, owner).await?,
+        None => tables.claim(&order.order_id).await?.is_none(),
+    };
+    if !claimed {
         return Ok(());
     }
     let put = tables.dynamodb.put_item().table_name(&tables.orders);
@@ -129,7 +138,10 @@ async fn place(tables: &Tables, body: &str) -> Result<(), Error> {
         .send()
         .await?;
     let result = json!({ "order_id": order.order_id, "status": "accepted" });
-    tables.complete(&order.order_id, &result).await
+    match &owner {
+        Some(owner) => tables.complete_the_same(&order.order_id, owner, &result).await,
+        None => tables.complete(&order.order_id, &result).await,
+    }
 }
 
 impl Tables {
@@ -174,6 +186,73 @@ impl Tables {
             .await?;
         Ok(())
     }
+}
+
+/// The requests of `lambda-queue`'s idempotent call: as it writes them, and as long.
+impl Tables {
+    /// Its claim; whether it was taken.
+    async fn claim_the_same(&self, id: &str, owner: &str) -> Result<bool, Error> {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let claim = self.dynamodb.update_item().table_name(&self.records).key("key", text(&key(id)));
+        let claim = claim
+            .update_expression(
+                "SET operation = :operation, #status = :in_progress, #owner = :owner, lease_until = :until, \
+                 attempts = :one, generation = :zero, subject_version = :version, key_since = :now, \
+                 fingerprint = :fingerprint REMOVE note, expires_at, #result, result_bytes",
+            )
+            .condition_expression("attribute_not_exists(#key) OR (#status = :completed AND expires_at <= :now_s)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#result", "result")
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_values(":version", number(0))
+            .expression_attribute_values(":operation", text("call"))
+            .expression_attribute_values(":in_progress", text("IN_PROGRESS"))
+            .expression_attribute_values(":completed", text("COMPLETED"))
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":until", number(1_795_426_230_000))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":now", number(1_795_426_200_000))
+            .expression_attribute_values(":fingerprint", text(&"f".repeat(64)))
+            .expression_attribute_values(":now_s", number(1_795_426_200))
+            .return_values(ReturnValue::None)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match claim.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error) {
+            Ok(_) => Ok(true),
+            Err(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Its completion.
+    async fn complete_the_same(&self, id: &str, owner: &str, result: &Value) -> Result<(), Error> {
+        let update = self.dynamodb.update_item().table_name(&self.records).key("key", AttributeValue::S(key(id)));
+        update
+            .update_expression("SET #status = :completed, expires_at = :expires_at, #result = :result")
+            .condition_expression("#owner = :owner AND #status = :in_progress")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#result", "result")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .expression_attribute_values(":in_progress", AttributeValue::S("IN_PROGRESS".to_owned()))
+            .expression_attribute_values(":completed", AttributeValue::S("COMPLETED".to_owned()))
+            .expression_attribute_values(":expires_at", AttributeValue::N("1795429800".to_owned()))
+            .expression_attribute_values(":result", AttributeValue::S(result.to_string()))
+            .return_values(ReturnValue::None)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// As long as the key of a record of `lambda-queue`'s.
+fn key(id: &str) -> String {
+    format!("{id:0>71}")
 }
 
 fn failure(id: String) -> BatchItemFailure {

@@ -21,8 +21,10 @@ struct Counts {
 
 impl Meter {
     /// Runs `work` with every call that it makes counted here. An outer meter does not see them.
-    pub async fn around<T>(&self, work: impl Future<Output = T>) -> T {
-        METER.scope(self.clone(), work).await
+    // No `async fn`: that one would have room for `work` twice, as it is handed over and as it is waited for, and a handler's
+    // future is moved a few times until it is.
+    pub fn around<W: Future>(&self, work: W) -> impl Future<Output = W::Output> + use<W> {
+        METER.scope(self.clone(), work)
     }
 
     /// The counts so far.

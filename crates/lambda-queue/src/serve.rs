@@ -88,9 +88,10 @@ where
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<E>| {
         let invocation = invocations.next(&event.context);
         let cold_start = invocation.cold_start;
-        let work = handler(event.payload, invocation);
+        // Boxed, both: a handler over the SDK nests futures deeper than the compiler likes to lay out, and each layer around one
+        // that is not has room for it twice.
+        let work = Box::pin(handler(event.payload, invocation));
         let work = async move { work.await.map_err(Into::<Error>::into) };
-        // Boxed: a handler over the SDK nests futures deeper than the compiler likes to lay out.
         Box::pin(logged(event.context, cold_start, "pubsub", work, |answer| answer.as_ref().err().map(|_| "error")))
     }))
     .await

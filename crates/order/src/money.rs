@@ -32,7 +32,7 @@ impl Currency {
 
 /// Not a currency of ISO 4217.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an ISO 4217 currency code")]
+#[error("{0:?} is not an ISO 4217 currency code")]
 pub struct UnknownCurrency(pub String);
 
 impl FromStr for Currency {

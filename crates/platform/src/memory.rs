@@ -20,6 +20,9 @@ use crate::{Names, Platform};
 /// Receives before a message is a dead letter: of steps behind a breaker, and of the others.
 const RECEIVES_BEHIND_BREAKER: u32 = 50;
 const RECEIVES: u32 = 10;
+/// The queues of events: name, dead-letter queue, `maxReceiveCount`.
+pub const EVENT_QUEUES: [(&str, &str, u32); 2] =
+    [("notify.fifo", "notify-dlq.fifo", RECEIVES_BEHIND_BREAKER), ("archive", "archive-dlq", RECEIVES)];
 /// Visibility of a command, seconds.
 const VISIBILITY_S: u32 = 90;
 /// Retention of dead letters, seconds.
@@ -57,8 +60,8 @@ impl Memory {
             }
             queues.create(QueueConfig::new(dead_letters).retention_s(DEAD_S));
         }
-        for (queue, dead_letters) in [("notify.fifo", "notify-dlq.fifo"), ("archive", "archive-dlq")] {
-            queues.create(QueueConfig::new(queue).redrive(dead_letters, RECEIVES_BEHIND_BREAKER));
+        for (queue, dead_letters, receives) in EVENT_QUEUES {
+            queues.create(QueueConfig::new(queue).redrive(dead_letters, receives));
             queues.create(QueueConfig::new(dead_letters).retention_s(DEAD_S));
         }
         let objects = MemoryObjects::new();

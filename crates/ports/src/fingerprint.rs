@@ -8,7 +8,7 @@
 pub const LONGEST: usize = 200;
 
 /// The fingerprint of a case: `<step>/<code>/<reason>`, in small letters, digits and `-` but for the words that stand for
-/// what was taken out: `ID`, `N`, `HEX`, `URL`, `ADDRESS`, `ARN`, `TEXT`.
+/// what was taken out: `ID`, `N`, `HEX`, `URL`, `ADDRESS`, `ARN`, `PATH`, `TEXT`.
 ///
 /// ```
 /// let one = ports::fingerprint("payment", "poison", "refund 3 of pi_3NkQ81Aa is over 1900");
@@ -35,9 +35,14 @@ fn plain(name: &str) -> String {
 /// A reason without ids, numbers, hex, addresses and quoted values, as words joined by `-`.
 pub fn normalised(reason: &str) -> String {
     let mut words: Vec<String> = Vec::new();
-    // A status tells causes apart where it is said to be one, or begins what is said.
-    let mut status_may_come = true;
-    for token in without_quoted(reason).split_whitespace() {
+    let is_panic = reason.starts_with("panic: ");
+    // What an assertion found left and right are values, however they are written.
+    let told = if is_panic { reason.split(" left: ").next().unwrap_or(reason) } else { reason };
+    // A status tells causes apart where it is said to be one, or begins what is said. No number of a panic is one.
+    let mut status_may_come = !is_panic;
+    for token in without_quoted(&without_values(told, is_panic)).split_whitespace() {
+        // A file of somebody's: of a provider's address the path is a name.
+        let token = if is_panic && token.trim_start_matches(['(', '\'']).starts_with('/') { "\u{2}" } else { token };
         let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
         let is_amount = bare.len() == 3 && bare.bytes().all(|byte| byte.is_ascii_uppercase());
         for word in words_of(token, status_may_come) {
@@ -49,9 +54,40 @@ pub fn normalised(reason: &str) -> String {
             }
         }
         let last = words.last().map_or("", String::as_str);
-        status_may_come = token.ends_with(':') || matches!(last, "status" | "http" | "code" | "error" | "answered");
+        status_may_come =
+            !is_panic && (token.ends_with(':') || matches!(last, "status" | "http" | "code" | "error" | "answered"));
     }
     words.join("-")
+}
+
+/// Puts what is in backticks and is no name into double quotes: what serde says is unknown, and in a panic all but a path of a
+/// program, as the standard library puts both there. So it does with a character in single quotes.
+fn without_values(reason: &str, is_panic: bool) -> String {
+    let mut text = String::with_capacity(reason.len());
+    for (at, part) in reason.split('`').enumerate() {
+        if at % 2 == 0 {
+            text.push_str(part);
+            continue;
+        }
+        let is_unknown = text.ends_with("unknown variant ") || text.ends_with("unknown field ");
+        let is_path = part.contains("::") || matches!(part, "Ok" | "Err" | "Some" | "None");
+        let quote = if is_unknown || (is_panic && !is_path) { '"' } else { '`' };
+        // A quote inside would end it too early.
+        let part = if quote == '"' { part.replace('"', " ") } else { part.to_owned() };
+        text.extend([quote].into_iter().chain(part.chars()).chain([quote]));
+    }
+    if is_panic { without_characters(&text) } else { text }
+}
+
+/// `'x'`, whatever the character, as a value in double quotes.
+fn without_characters(text: &str) -> String {
+    let mut left: Vec<char> = text.chars().collect();
+    for at in 2..left.len() {
+        if let Some([open @ '\'', middle, close @ '\'']) = left.get_mut(at - 2..=at) {
+            (*open, *middle, *close) = ('"', ' ', '"');
+        }
+    }
+    left.into_iter().collect()
 }
 
 /// Puts `TEXT` in the place of what is in double quotes: values. What is in backticks are names, and stays.
@@ -69,6 +105,9 @@ fn words_of(token: &str, status_may_come: bool) -> Vec<String> {
     let stand_in = |word: &str| vec![word.to_owned()];
     if token == "\u{1}" {
         return stand_in("TEXT");
+    }
+    if token == "\u{2}" {
+        return stand_in("PATH");
     }
     let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
     if bare.contains("://") {
@@ -185,6 +224,15 @@ mod tests {
             ("", ""),
             ("   ", ""),
             ("\"", "TEXT"),
+            (
+                "unknown variant `imported_7`, expected `paid` or `shipped`",
+                "unknown-variant-TEXT-expected-paid-or-shipped",
+            ),
+            ("panic: called `Option::unwrap()` on a `None` value", "panic-called-option-unwrap-on-a-none-value"),
+            ("panic: at column: 429", "panic-at-column-N"),
+            ("panic: (/tmp/a-7.gz is full)", "panic-PATH-is-full"),
+            ("panic: assertion `left == right` failed: left: 426", "panic-assertion-TEXT-failed"),
+            ("panic: no `Zürich`, it is inside 'ü' (bytes 1..3)", "panic-no-TEXT-it-is-inside-TEXT-bytes-N"),
         ] {
             assert_eq!(normalised(reason), expected, "{reason}");
         }

@@ -2,7 +2,7 @@
 
 use lambda_queue::envelope::{Data, Envelope, TraceParent, VersionError, split_version};
 use lambda_queue::{Failure, Outgoing};
-use order::{Command, Lane, Order, OrderId, Step};
+use order::{Command, EventKind, Lane, Order, OrderId, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::version::{COMMAND_VERSION, CommandVersion, read, versions};
@@ -109,8 +109,11 @@ fn parse_up_to(
     let message = Envelope::<Data>::parse(body)?;
     let known = split_version(&message.kind)
         .and_then(|(name, _)| Some((name.strip_prefix("orderflow.")?.parse::<Command>().ok()?, name)));
-    let (command, name) =
-        known.ok_or_else(|| poison(format!("no command of {}: {}", step.name(), shortened(&message.kind))))?;
+    let (command, name) = known.ok_or_else(|| {
+        let is_event = is_event(&message.kind);
+        let what = if is_event { "an event of an order".to_owned() } else { shortened(&message.kind) };
+        poison(format!("no command of {}: {what}", step.name()))
+    })?;
     if command.step() != step {
         return Err(poison(format!("no command of {}, but of {}", step.name(), command.step().name())));
     }
@@ -122,6 +125,12 @@ fn parse_up_to(
         return Err(poison("subject and data name different orders".to_owned()));
     }
     Ok(CommandMessage { id: message.id, command, data: message.data, traceparent: message.traceparent })
+}
+
+/// Whether this is the type of an event of an order, whatever happened to it.
+fn is_event(kind: &str) -> bool {
+    let name = split_version(kind).and_then(|(name, _)| name.strip_prefix("orderflow.order."));
+    name.is_some_and(|name| name == "changed" || EventKind::ALL.iter().any(|event| event.name() == name))
 }
 
 fn shortened(text: &str) -> String {

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use lambda_queue::Failure;
-use lambda_queue::envelope::{Data, Envelope, EnvelopeError, Versions};
-use order::OrderId;
+use lambda_queue::envelope::{Data, Envelope, Versions};
 use serde_json::Value;
 
 use crate::CommandData;
@@ -108,27 +107,7 @@ pub(crate) fn read(message: Envelope<Data>, newest: u32) -> Result<Envelope<Comm
         return Ok(rehearsal::read(message)?);
     }
     debug_assert_eq!(newest, 1, "no shape of that version");
-    let what = missing(&message.data);
-    message.typed().map_err(|error| {
-        if matches!(error, EnvelopeError::Data) { Failure::poison(format!("{error}: {what}")) } else { error.into() }
-    })
-}
-
-/// What is wrong with data that are not of version 1. Quotes nothing of it.
-fn missing(data: &Data) -> &'static str {
-    let field = |name: &str| match data {
-        Data::Json(data) => data.get(name),
-        Data::None | Data::Binary(_) => None,
-    };
-    match (field("order_id"), field("version")) {
-        (None, None) => "there is none of it",
-        (None, Some(_)) => "order_id is missing",
-        (Some(_), None) => "version is missing",
-        (Some(id), Some(_)) if id.as_str().is_none_or(|id| id.parse::<OrderId>().is_err()) => "order_id is none",
-        (Some(_), Some(version)) if version.is_u64() => "more is there than can be read",
-        (Some(_), Some(version)) if !version.is_number() => "version is no number",
-        (Some(_), Some(_)) => "version is no whole number",
-    }
+    Ok(message.typed()?)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ const REASONS: usize = 50;
 
 /// Step, code, and the reason with what differs in braces.
 const KINDS: [(&str, &str, &str); 46] = [
-    ("validate", "poison", "envelope_json: no JSON (Syntax error at line {n}, column {n})"),
-    ("validate", "poison", "envelope_json: no JSON (Eof error at line {n}, column {n})"),
+    ("validate", "poison", "envelope_json: no JSON (expected value, at line {n}, column {n})"),
+    ("validate", "poison", "envelope_json: no JSON (it ends too early, at line {n}, column {n})"),
     ("validate", "poison", "envelope_oversize: {n} bytes, {n} are allowed"),
     ("validate", "poison", "envelope_twice: a key stands twice in one object (line {n}, column {n})"),
     ("validate", "poison", "envelope_object: not an object"),

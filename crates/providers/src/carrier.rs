@@ -135,8 +135,7 @@ impl Carrier for HttpCarrier {
         let answer = self.api.send(post, self.api.deadline()).await?;
         match answer.status {
             200..=299 => {
-                let shown: Shown =
-                    serde_json::from_slice(&answer.body).map_err(|_| answer.unknown(&[Some("unreadable")]))?;
+                let shown: Shown = serde_json::from_slice(&answer.body).map_err(|error| answer.unreadable(&error))?;
                 shipment(shown, request.order_id).map(ShipmentAnswer::Created)
             }
             422 if problem(&answer).code.as_deref() == Some("undeliverable") => {
@@ -153,7 +152,7 @@ impl Carrier for HttpCarrier {
         if !(200..=299).contains(&answer.status) {
             return Err(error(&answer));
         }
-        let listed: Listed = serde_json::from_slice(&answer.body).map_err(|_| answer.unknown(&[Some("unreadable")]))?;
+        let listed: Listed = serde_json::from_slice(&answer.body).map_err(|error| answer.unreadable(&error))?;
         let mut shipments = listed.shipments.into_iter();
         match (shipments.next(), shipments.next()) {
             (None, _) => Ok(None),

@@ -145,6 +145,20 @@ impl Answer {
         why
     }
 
+    /// An answer that is not the JSON it should be: a page, where something in between has answered, JSON of another shape, where
+    /// the provider has changed, or else unreadable.
+    pub(crate) fn unreadable(&self, error: &serde_json::Error) -> ProviderError {
+        let is_page = self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
+        let what = if is_page {
+            "page"
+        } else if error.is_data() {
+            "another_shape"
+        } else {
+            "unreadable"
+        };
+        self.unknown(&[Some(what)])
+    }
+
     pub(crate) fn unknown(&self, words: &[Option<&str>]) -> ProviderError {
         ProviderError::Unknown { why: self.why(words) }
     }

@@ -7,6 +7,7 @@ use lambda_queue::batch::{BatchError, Event, Invocation};
 use lambda_queue::envelope::rfc3339;
 use lambda_queue::{Batch, Clock, Done, Failure, Queue, Random};
 use ports::ArchiveEvents;
+use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 
 /// What this step may touch: its IAM role grants exactly this.
@@ -24,7 +25,7 @@ pub async fn handle<P: Ports + Random + Queue>(
     invocation: Invocation,
 ) -> Result<SqsBatchResponse, BatchError> {
     let bodies = event.records.iter().filter_map(|record| record.body.as_deref());
-    let lines: Vec<String> = bodies.filter_map(line).collect();
+    let lines: Vec<String> = bodies.filter_map(|body| line(body).ok()).collect();
     let key = key(&event, batch.ports().now_ms());
     let written =
         async { if lines.is_empty() { Ok(()) } else { batch.ports().archive_events(&key, &lines).await } }.shared();
@@ -32,9 +33,7 @@ pub async fn handle<P: Ports + Random + Queue>(
         .run(event, invocation, |record| {
             let written = written.clone();
             async move {
-                if line(&record.body).is_none() {
-                    return Err(Failure::poison("not a JSON object"));
-                }
+                line(&record.body).map_err(Failure::poison)?;
                 written.await.map_err(Failure::from)?;
                 Ok(Done::now(Vec::new()))
             }
@@ -42,10 +41,21 @@ pub async fn handle<P: Ports + Random + Queue>(
         .await
 }
 
-/// The body as one line of JSON.
-fn line(body: &str) -> Option<String> {
-    let value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body).ok()?;
-    Some(serde_json::Value::Object(value).to_string())
+/// The body as one line of JSON, or why it is none.
+fn line(body: &str) -> Result<String, &'static str> {
+    let value: Result<serde_json::Map<String, serde_json::Value>, serde_json::Error> = serde_json::from_str(body);
+    match value {
+        Ok(value) => Ok(serde_json::Value::Object(value).to_string()),
+        Err(error) => Err(match error.classify() {
+            Category::Eof => "no JSON: it ends too early",
+            Category::Syntax | Category::Io => "no JSON",
+            Category::Data => match serde_json::from_str(body) {
+                Ok(serde_json::Value::Array(_)) => "a JSON list and no object",
+                Ok(serde_json::Value::String(_)) => "a JSON text and no object",
+                Ok(_) | Err(_) => "not a JSON object",
+            },
+        }),
+    }
 }
 
 fn key(event: &Event, now_ms: u64) -> String {

@@ -9,7 +9,11 @@ use platform::{Aws, init_logging, setting};
 async fn main() -> Result<(), Error> {
     init_logging();
     let aws: &Aws = Box::leak(Box::new(Aws::load(&["ARCHIVE_BUCKET"]).await?));
-    let batch = Batch::new("archive-events", aws).dead_letters(setting("DLQ_URL")?).concurrency(1_000);
-    let batch: &Batch<'_, Aws> = Box::leak(Box::new(batch.lines(Lines::with_subject_as("order_id"))));
+    let batch = Batch::new("archive-events", aws)
+        .dead_letters(setting("DLQ_URL")?)
+        .max_receive_count(setting("MAX_RECEIVE_COUNT")?.parse()?)
+        .concurrency(1_000)
+        .lines(Lines::with_subject_as("order_id"));
+    let batch: &Batch<'_, Aws> = Box::leak(Box::new(batch));
     serve::events(move |event: Event, invocation| archive_events::handle(batch, event, invocation)).await
 }

@@ -24,8 +24,10 @@ async fn main() -> Result<(), Error> {
     );
     let aws: &Aws = Box::leak(Box::new(Arc::clone(&shared)));
     let sender: &Guarded<_, _> = Box::leak(Box::new(Guarded::new(Arc::clone(&shared), &shared, Dependency::Mail)?));
-    let batch =
-        Batch::new("notify-customer", aws).dead_letters(setting("DLQ_URL")?).lines(Lines::with_subject_as("order_id"));
+    let batch = Batch::new("notify-customer", aws)
+        .dead_letters(setting("DLQ_URL")?)
+        .max_receive_count(setting("MAX_RECEIVE_COUNT")?.parse()?)
+        .lines(Lines::with_subject_as("order_id"));
     serve::sqs(batch, move |record| async move {
         notify_customer::handle(aws, sender, providers::mail::render, &record).await
     })

@@ -76,7 +76,7 @@ mod tests {
         let late = [((Lane::Standard, Step::Validate), 600_000)].into();
         let backlog = Backlog { late, told: BTreeMap::new() };
         let put_off = |order: &Order, step, now_ms| backlog.put_off_until_ms(order, step, now_ms, BEHIND_BACKLOG_MS);
-        let order = crate::tests::order(1_000_000);
+        let order = crate::sample::order(1, 1_000_000);
         for (after_s, for_s) in [(30, Some(300)), (500, Some(300)), (700, Some(200)), (899, Some(60)), (900, None)] {
             let now_ms = 1_000_000 + after_s * 1_000;
             let until_ms = put_off(&order, Step::Validate, now_ms);

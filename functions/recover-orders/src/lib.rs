@@ -5,6 +5,8 @@
 
 mod backlog;
 mod outage;
+#[cfg(test)]
+mod sample;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -395,35 +397,7 @@ pub async fn nudge(ports: &impl Ports, id: OrderId) -> Result<Nudged, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use order::{Currency, Fingerprint, Lane, Line, NewOrder};
-
     use super::*;
-
-    /// A new order of the standard lane.
-    pub(crate) fn order(at_ms: u64) -> Order {
-        let new = NewOrder {
-            order_id: "0b8e6c1e-5d7f-8a2b-9c3d-000000000001".parse().unwrap(),
-            tenant: "acme".parse().unwrap(),
-            customer: "ada".parse().unwrap(),
-            lane: Lane::Standard,
-            fingerprint: Fingerprint::of(b"request"),
-            lines: vec![Line { sku: "TEE".parse().unwrap(), quantity: 1, price: None }],
-            currency: Currency::USD,
-            expected_total: None,
-            ship_to: order::Address {
-                name: "Ada".to_owned(),
-                line1: "1 Road".to_owned(),
-                line2: None,
-                city: "London".to_owned(),
-                postal_code: "1".to_owned(),
-                country: "GB".to_owned(),
-            },
-            email: "ada@example.com".parse().unwrap(),
-            payment_method: "pm_card_visa".parse().unwrap(),
-            traceparent: None,
-        };
-        Order::accept(new, at_ms)
-    }
 
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {

@@ -184,7 +184,7 @@ mod tests {
         for nudges in 0..=10_u32 {
             for now_ms in (CLOSED_MS..CLOSED_MS + 300_000).step_by(7_000) {
                 let row = |due_ms: u64| {
-                    let order = crate::tests::order(1_000);
+                    let order = crate::sample::order(1, 1_000);
                     Order { due_at: Some(due_ms), nudges, ..order }
                 };
                 let looked_at = |order: &Order| {
@@ -216,7 +216,7 @@ mod tests {
     fn an_order_that_has_just_come_to_its_version_is_in_its_own_time() {
         let outages = Outages { away: BTreeMap::new(), back: [(Dependency::Payment, CLOSED_MS)].into() };
         let now_ms = CLOSED_MS + 30_000;
-        let order = |changed_ms| Order { due_at: Some(now_ms + 55_000), ..crate::tests::order(changed_ms) };
+        let order = |changed_ms| Order { due_at: Some(now_ms + 55_000), ..crate::sample::order(1, changed_ms) };
         assert!(!outages.is_back_for(Dependency::Payment, &order(now_ms - 5_000), now_ms));
         assert!(outages.is_back_for(Dependency::Payment, &order(now_ms - 60_000), now_ms));
         assert!(!outages.is_back_for(Dependency::Carrier, &order(now_ms - 60_000), now_ms));

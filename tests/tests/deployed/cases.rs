@@ -137,7 +137,7 @@ async fn a_case_is_told_to_the_alarms_by_step_and_by_class() -> anyhow::Result<(
     .await?;
     // As the alarms of the template name them; a metric under other dimensions is another metric.
     let directive = &line["_aws"]["CloudWatchMetrics"][0];
-    assert_eq!(directive["Namespace"], "Orderflow");
+    assert_eq!(directive["Namespace"], format!("Orderflow/{}", shop.d.info.stack_name));
     let sets = directive["Dimensions"].as_array().unwrap();
     assert!(sets.contains(&json!(["step"])) && sets.contains(&json!(["class"])), "{line}");
     assert_eq!(

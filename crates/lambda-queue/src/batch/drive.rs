@@ -103,7 +103,7 @@ where
         }
         if closed {
             for guard in &running {
-                books.cut(guard);
+                books.cut_off(plan, guard);
             }
             running.clear();
         }
@@ -275,9 +275,14 @@ where
             Some((Debt::Letter(_), Ok(()))) => {
                 self.end(plan, place, Ok(Verdict::DeadLettered), self.rules.goes_on);
             }
+            Some((Debt::Cut, Ok(()))) => self.end(plan, place, Ok(Verdict::DeadLettered), self.rules.goes_on),
             Some((Debt::Letter(failure), Err(why))) => {
                 tracing::error!(%failure, why, "could not be dead-lettered: it stays failed");
                 self.end(plan, place, Err(failure), false);
+            }
+            Some((Debt::Cut, Err(why))) => {
+                tracing::error!(why, "what was cut off could not be dead-lettered: it stays failed");
+                plan.ended(place, false);
             }
         }
     }
@@ -287,6 +292,18 @@ where
             *end = Fate::Ended(ended);
         }
         plan.ended(place, goes_on);
+    }
+
+    /// A handler's future that is dropped as its time is up, while there still is some for its dead letter, if it is to have
+    /// one. What became of it nobody knows, and one of its queue's last receive nobody will look at again.
+    fn cut_off<J: Job, W>(&mut self, plan: &mut impl Plan<Job = J>, guard: &Guard<J, W>) {
+        self.cut(guard);
+        let failure = super::settle::cut_off(String::new(), 0);
+        for &place in guard.job.iter().flat_map(Job::places) {
+            if let Some(letter) = (self.rules.letter)(place, &failure) {
+                self.owe(plan, place, Debt::Cut, vec![letter]);
+            }
+        }
     }
 
     /// A handler's future that is dropped before it ended.
@@ -304,6 +321,8 @@ where
             let failure = match debt {
                 Debt::Handled(_) => Failure::retry("what it owes was not sent: the time ran out"),
                 Debt::Letter(failure) => failure,
+                // It is told as cut already.
+                Debt::Cut => continue,
             };
             if let Some(end) = self.ends.get_mut(place) {
                 *end = Fate::Ended(Err(failure));

@@ -146,9 +146,8 @@ impl<'a, P> Batch<'a, P> {
     /// The queue's `maxReceiveCount`. With it known, what fails at its last receive is dead-lettered with its reason (codes
     /// `exhausted` and `bug`), where SQS would move it without one. A deferral is no failure: see [`Batch::on_deferral`].
     ///
-    /// SQS still moves, without a reason, what failed after its handler had answered or before it could: a record whose
-    /// messages cannot be sent ([`Done::owes`](crate::Done::owes)), and one that the end of the time cut off or kept from
-    /// being started.
+    /// SQS still moves, without a reason, what failed after its handler had answered or before it was called: a record whose
+    /// messages cannot be sent ([`Done::owes`](crate::Done::owes)), and one that the end of the time kept from being started.
     #[must_use]
     pub fn max_receive_count(mut self, receives: u32) -> Self {
         self.max_receive_count = Some(receives);

@@ -30,6 +30,8 @@ pub(super) enum Debt {
     Handled(Verdict),
     /// It is poison, or too old, and this is its dead letter.
     Letter(Failure),
+    /// Its handler was cut off at its queue's last receive, and this is its dead letter.
+    Cut,
 }
 
 /// What follows from a message that came in, or from a send that is over.

@@ -16,6 +16,7 @@ use crate::Random;
 
 mod claim;
 mod rules;
+mod shape;
 mod size;
 mod trace;
 mod version;
@@ -23,6 +24,7 @@ mod wire;
 
 pub use claim::{ClaimCheck, ClaimError};
 pub use rules::EnvelopeError;
+pub use shape::ShapeError;
 pub(crate) use size::attribute_size;
 pub use size::{MOST_ATTRIBUTES, MOST_BYTES, Oversize, check, size};
 pub use trace::{TraceError, TraceParent, TraceState};

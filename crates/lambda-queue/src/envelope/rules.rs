@@ -1,5 +1,6 @@
 //! What CloudEvents asks of attributes.
 
+use super::shape::ShapeError;
 use super::{Envelope, Extension};
 
 /// Most further extensions.
@@ -9,7 +10,8 @@ const LONGEST_VALUE: usize = 8 * 1024;
 /// Longest attribute name. CloudEvents advises 20.
 const LONGEST_NAME: usize = 64;
 
-/// Why something is no CloudEvent of ours. It never quotes the body: attributes are named only where they are known ones.
+/// Why something is no CloudEvent of ours. It never quotes the body: attributes are named only where they are known ones,
+/// and of the data no more than [`ShapeError`] says.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// More bytes than a message may have.
@@ -21,10 +23,11 @@ pub enum EnvelopeError {
         most: usize,
     },
     /// No JSON.
-    #[error("no JSON ({category} error at line {line}, column {column})")]
+    #[error("no JSON ({what}, at line {line}, column {column})")]
     Json {
-        /// serde_json's: `Syntax`, `Eof`, `Data`.
-        category: &'static str,
+        /// In serde_json's words, which quote nothing: `expected value`, `trailing characters`. However a body is cut short, it is
+        /// `it ends too early`.
+        what: String,
         /// From 1.
         line: usize,
         /// From 1.
@@ -63,8 +66,8 @@ pub enum EnvelopeError {
     #[error("the data is not given as it has to be")]
     DataForm,
     /// The data is not of the expected type.
-    #[error("the data is not of the expected shape")]
-    Data,
+    #[error("the data is not of the expected shape: {0}")]
+    Data(ShapeError),
     /// The data cannot be written as JSON.
     #[error("the data cannot be written as JSON")]
     Unwritable,
@@ -82,7 +85,7 @@ impl EnvelopeError {
             Self::Missing(_) => "envelope_missing",
             Self::Invalid(_) => "envelope_invalid",
             Self::ExtensionName | Self::ExtensionValue | Self::Extensions => "envelope_extension",
-            Self::DataForm | Self::Data => "envelope_data",
+            Self::DataForm | Self::Data(_) => "envelope_data",
             Self::Unwritable => "envelope_unwritable",
         }
     }

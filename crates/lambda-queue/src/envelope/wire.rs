@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
 use super::rules::{EnvelopeError, MOST_EXTENSIONS};
+use super::shape::ShapeError;
 use super::size::MOST_BYTES;
 use super::{Data, Envelope, Extension};
 
@@ -34,7 +35,7 @@ impl<T: Serialize + DeserializeOwned> Payload for T {
             Data::Binary(_) => return Err(EnvelopeError::DataForm),
         };
         // serde's messages may quote the data.
-        T::deserialize(value).map_err(|_| EnvelopeError::Data)
+        T::deserialize(&value).map_err(|_| EnvelopeError::Data(ShapeError::of::<T>(&value)))
     }
 
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
@@ -228,14 +229,29 @@ pub(super) fn strict(body: &[u8]) -> Result<Value, EnvelopeError> {
         if error.to_string().starts_with(DUPLICATE) {
             return EnvelopeError::DuplicateKey { line, column };
         }
-        let category = match error.classify() {
-            serde_json::error::Category::Io => "Io",
-            serde_json::error::Category::Syntax => "Syntax",
-            serde_json::error::Category::Data => "Data",
-            serde_json::error::Category::Eof => "Eof",
-        };
-        EnvelopeError::Json { category, line, column }
+        EnvelopeError::Json { what: wrong(body, &error), line, column }
     })
+}
+
+/// What is wrong with JSON, quoting none of it.
+fn wrong(body: &[u8], error: &serde_json::Error) -> String {
+    if body.starts_with("\u{feff}".as_bytes()) {
+        return "a byte order mark in front".to_owned();
+    }
+    match error.classify() {
+        serde_json::error::Category::Eof => "it ends too early".to_owned(),
+        serde_json::error::Category::Io | serde_json::error::Category::Data => {
+            "a value that JSON does not have".to_owned()
+        }
+        serde_json::error::Category::Syntax => {
+            let said = error.to_string();
+            match said.split(" at line ").next().unwrap_or_default() {
+                // Of a word that begins as `true`, `false` or `null` do.
+                "expected ident" => "expected value".to_owned(),
+                said => said.to_owned(),
+            }
+        }
+    }
 }
 
 /// Reads any JSON, refusing a key that stands twice in one object. Depth is bounded by serde_json (128).

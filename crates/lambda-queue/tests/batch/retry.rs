@@ -180,11 +180,23 @@ async fn what_was_cut_off_may_have_had_its_effect_and_is_no_deferral() {
         async { Deferral::TakenOver }
     };
     let watcher = Arc::new(Watcher::default());
-    let batch = batch(&world).concurrency(1).on_deferral(1, hook).observe(watcher.clone());
+    let batch = batch(&world).concurrency(1).on_deferral(2, hook).observe(watcher.clone());
     let answer = failed_of(&batch, event(STANDARD, &[("1", "hang", ""), ("2", "fine", "")]), obey).await;
     assert_eq!(answer, ["1"]);
     assert_eq!(*offered.lock().unwrap(), ["2"], "which was not started");
     assert_eq!(*watcher.0.lock().unwrap(), ["1 unknown"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_off_at_its_queues_last_receive_is_dead_lettered_in_the_time_that_is_kept() {
+    let world = World::default();
+    let batch = batch(&world).concurrency(1).max_receive_count(1);
+    let answer = failed_of(&batch, event(STANDARD, &[("1", "hang", ""), ("2", "fine", "")]), obey).await;
+    assert_eq!(answer, ["2"], "which was not started");
+    let sent = world.sent.lock().unwrap();
+    let letters: Vec<&str> = sent.iter().flat_map(|(_, all)| all).map(|one| one.attributes[0].1.as_str()).collect();
+    let [letter] = letters[..] else { panic!("{letters:?}") };
+    assert!(letter.contains(r#""code":"exhausted""#) && letter.contains("time ran out while"), "{letter}");
 }
 
 #[derive(Default)]

@@ -37,16 +37,22 @@ impl SendMail for Post {
 pub struct Bucket {
     platform: Arc<Platform<Memory>>,
     pub says: Mutex<Option<StoreError>>,
+    /// What the archive dies of as it writes, where it does.
+    pub panic: Mutex<Option<String>>,
 }
 
 impl Bucket {
     pub fn over(platform: Arc<Platform<Memory>>) -> Self {
-        Self { platform, says: Mutex::default() }
+        Self { platform, says: Mutex::default(), panic: Mutex::default() }
     }
 }
 
 impl ArchiveEvents for Bucket {
     async fn archive_events(&self, key: &str, lines: &[String]) -> Result<(), StoreError> {
+        let text = self.panic.lock().unwrap().clone();
+        if let Some(text) = text {
+            panic!("{text}");
+        }
         let says = self.says.lock().unwrap().clone();
         match says {
             Some(error) => Err(error),

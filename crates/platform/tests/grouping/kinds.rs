@@ -5,7 +5,7 @@
 
 use lambda_queue::memory::{Fault as StoreFault, Operation};
 use lambda_queue::ports::store::{Item, text};
-use order::{State, Step};
+use order::{Order, State, Step};
 use ports::{ProviderError, StoreError};
 use serde_json::{Value, json};
 
@@ -26,20 +26,36 @@ pub enum Fault {
     Silence(&'static [State], &'static str, fn(&Asked) -> bool),
     /// What is stored in a table is spoilt before the step comes to it.
     Row(State, &'static str, fn(&mut Item)),
+    /// The same, each time in another way.
+    Spoilt(State, &'static str, fn(&Dice, &mut Item)),
+    /// Somebody has put this into a table before the step comes.
+    Left(State, &'static str, fn(&Dice, &Order) -> Item),
+    /// Every row of a table, whose key is this, is deleted before the step comes to it.
+    Emptied(State, &'static str, &'static str),
     /// A table fails so, always, under a step.
     Table(State, &'static str, fn(Operation) -> StoreFault),
+    /// A table does not answer a step before the step's time is up.
+    Hangs(State, &'static str),
     /// A step's program panics with this.
     Panic(State, fn(&Dice) -> String),
     /// Whoever takes the message is killed with it; meanwhile, or before, this happens to the row.
     Killed(State, Meanwhile),
     /// The same for a consumer of events.
     KilledWithEvent(&'static str),
+    /// A consumer of events panics with this.
+    PanicWithEvent(&'static str, fn(&Dice) -> String),
+    /// What is stored in a table is spoilt before a consumer of events comes to it.
+    RowOfEvent(&'static str, &'static str, fn(&mut Item)),
+    /// A table fails so, always, under a consumer of events.
+    TableOfEvent(&'static str, &'static str, fn(Operation) -> StoreFault),
     /// The mail service says so.
     Mail(fn() -> ProviderError),
     /// The archive's bucket says so.
     Bucket(fn() -> StoreError),
     /// recover-orders finds a row like this.
     Recovery(Recovery),
+    /// recover-orders finds a due row that is spoilt so, each time in another way.
+    Due(fn(&Dice, &mut Item)),
     /// The topic cannot deliver an event.
     Undelivered,
 }
@@ -63,10 +79,14 @@ pub enum Recovery {
     NothingOwed,
     /// Nudged so often that nothing will move it.
     Stuck,
+    /// The same in this state.
+    StuckIn(State),
+    /// Without a part that every row has.
+    Damaged,
 }
 
 /// The states in which the payment provider, or the carrier, is asked for something.
-const MONEY: &[State] = &[State::Validated, State::Reserved, State::Voiding];
+pub const MONEY: &[State] = &[State::Validated, State::Reserved, State::Voiding];
 
 /// Every kind.
 pub const KINDS: &[(&str, Fault)] = &[
@@ -388,7 +408,7 @@ fn no_json(dice: &Dice, body: Value) -> String {
     }
 }
 
-fn half(dice: &Dice, body: Value) -> String {
+pub fn half(dice: &Dice, body: Value) -> String {
     let text = body.to_string();
     let cut = 20 + usize::try_from(dice.below(text.len() as u64 - 30)).unwrap();
     text[..cut].to_owned()

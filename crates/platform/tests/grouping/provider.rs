@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub struct Asked {
     pub method: String,
     pub path: String,
+    pub body: String,
 }
 
 impl Asked {
@@ -21,6 +22,16 @@ impl Asked {
 
     pub fn ends(&self, with: &str) -> bool {
         self.path.ends_with(with)
+    }
+
+    /// A field of the form that was sent.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.body.split('&').find_map(|pair| pair.split_once('=').filter(|(of, _)| *of == name).map(|(_, value)| value))
+    }
+
+    /// The JSON that was sent.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
@@ -127,7 +138,7 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
         let mut words = head.split_whitespace();
         let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
         let path = target.split_once('?').map_or(target.clone(), |(path, _)| path.to_owned());
-        return Some(Asked { method, path });
+        return Some(Asked { method, path, body: body.to_owned() });
     }
 }
 

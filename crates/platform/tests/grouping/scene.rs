@@ -11,7 +11,7 @@ use order::{
     Capture, Currency, Fingerprint, Lane, Line, Money, NewOrder, Next, Order, OrderId, Outcome, Payment, Price, Reason,
     ReasonCode, Shipment, State, Step, transition,
 };
-use platform::memory::{Memory, dead_letters, receives};
+use platform::memory::{EVENT_QUEUES, Memory, dead_letters, receives};
 use platform::{Guarded, Platform};
 use ports::{
     AcceptOrder as _, Accepted, CaseIndex, CaseStatus, Commit, CommitOrder as _, Dependency, Product, ReadCases as _,
@@ -36,6 +36,7 @@ pub struct Outside {
     gone_stripe: Arc<Stripe>,
     gone_van: Arc<HttpCarrier>,
     impatient: Arc<Stripe>,
+    impatient_van: Arc<HttpCarrier>,
 }
 
 impl Outside {
@@ -45,14 +46,15 @@ impl Outside {
         let (here, gone) = (provider.url(), format!("http://127.0.0.1:{closed}"));
         let key = || Secret::new("sk_test_1".to_owned());
         let stripe = |url: &str| Stripe::new(url, key()).unwrap();
-        let van = |url: &str| Arc::new(HttpCarrier::new(url, key()).unwrap());
+        let van = |url: &str| HttpCarrier::new(url, key()).unwrap();
         let patience = std::time::Duration::from_millis(40);
         Self {
             stripe: Arc::new(stripe(&here)),
-            van: van(&here),
+            van: Arc::new(van(&here)),
             gone_stripe: Arc::new(stripe(&gone)),
-            gone_van: van(&gone),
+            gone_van: Arc::new(van(&gone)),
             impatient: Arc::new(stripe(&here).with_timeout(patience)),
+            impatient_van: Arc::new(van(&here).with_timeout(patience)),
             provider,
         }
     }
@@ -70,6 +72,8 @@ pub struct Scene {
     pub bucket: Bucket,
     /// What a consumer dies of, where it does.
     pub panic: Mutex<Option<String>>,
+    /// How long a step's invocation may take, milliseconds.
+    pub time_ms: Mutex<u64>,
     pub lane: Lane,
     pub dice: Dice,
     tenant: String,
@@ -90,6 +94,7 @@ impl Scene {
             post: Post::new(world.clone()),
             bucket: Bucket::over(Arc::clone(&platform)),
             panic: Mutex::default(),
+            time_ms: Mutex::new(15_000),
             platform,
             world,
             outside: Arc::clone(outside),
@@ -111,6 +116,8 @@ impl Scene {
     /// The same with less patience, so that a silence is no wait of five seconds.
     pub fn impatient(mut self) -> Self {
         self.payments = Guarded::new(Arc::clone(&self.outside.impatient), &self.platform, Dependency::Payment).unwrap();
+        self.carrier =
+            Guarded::new(Arc::clone(&self.outside.impatient_van), &self.platform, Dependency::Carrier).unwrap();
         self
     }
 
@@ -216,7 +223,21 @@ impl Scene {
     pub async fn spoil(&self, table: &str, spoil: impl Fn(&mut Item)) {
         for mut item in self.platform.backend().store.items(table) {
             spoil(&mut item);
-            let written = self.platform.write(Write::put(table, item)).await;
+            self.put_item(table, item).await;
+        }
+    }
+
+    /// Puts a row into a table, behind everybody's back.
+    pub async fn put_item(&self, table: &str, item: Item) {
+        let written = self.platform.write(Write::put(table, item)).await;
+        assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
+    }
+
+    /// Deletes every row of a table, whose key is this, behind everybody's back.
+    pub async fn empty(&self, table: &str, key: &str) {
+        for item in self.platform.backend().store.items(table) {
+            let of_it = Item::from([(key.to_owned(), item[key].clone())]);
+            let written = self.platform.write(Write::delete(table, of_it)).await;
             assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
         }
     }
@@ -275,7 +296,7 @@ impl Scene {
             .on_deferral(receives(step), move |record, failure| async move {
                 put_off(ports, step, &record, &failure).await
             });
-        let deadline_ms = ports.now_ms() + 15_000;
+        let deadline_ms = ports.now_ms() + *self.time_ms.lock().unwrap();
         let of = Invocation { request_id: "r".to_owned(), deadline_ms, cold_start: false };
         batch.run(event, of, |record| self.handle(step, record)).await.unwrap()
     }
@@ -313,13 +334,18 @@ impl Scene {
     async fn consume(&self, queue: &str, event: &SqsEvent) -> SqsBatchResponse {
         let deadline_ms = self.platform.now_ms() + 30_000;
         let of = Invocation { request_id: "r".to_owned(), deadline_ms, cold_start: false };
+        let (_, dead_letters, receives) = EVENT_QUEUES.into_iter().find(|(name, ..)| *name == queue).unwrap();
         if queue == "archive" {
-            let batch = Batch::new("archive-events", &self.bucket).quiet().dead_letters("archive-dlq");
-            return archive_events::handle(&batch, event.clone().into(), of).await.unwrap();
+            let batch = Batch::new("archive-events", &self.bucket).quiet().dead_letters(dead_letters);
+            return archive_events::handle(&batch.max_receive_count(receives), event.clone().into(), of).await.unwrap();
         }
         let ports = &*self.platform;
-        let batch = Batch::new("notify-customer", ports).quiet().dead_letters("notify-dlq.fifo");
+        let batch = Batch::new("notify-customer", ports).quiet().dead_letters(dead_letters).max_receive_count(receives);
         let handler = |record: Arc<Record>| async move {
+            let text = self.panic.lock().unwrap().clone();
+            if let Some(text) = text {
+                panic!("{text}");
+            }
             notify_customer::handle(ports, &self.post, providers::mail::render, &record).await
         };
         batch.run(event.clone(), of, handler).await.unwrap()

@@ -153,6 +153,20 @@ impl Probe for Stripe {
     }
 }
 
+/// Says that it was the payment's making that did not come to an answer: it is one of the two requests of an authorization.
+fn in_making(error: ProviderError) -> ProviderError {
+    let told = |why| format!("the payment was being made: {why}");
+    match error {
+        ProviderError::Unknown { why } => ProviderError::Unknown { why: told(why) },
+        ProviderError::Failed { why } => ProviderError::Failed { why: told(why) },
+        // Nothing of the payment: whoever asks hears it.
+        ProviderError::NotRun { .. }
+        | ProviderError::Throttled { .. }
+        | ProviderError::Refused { .. }
+        | ProviderError::WrongState { .. } => error,
+    }
+}
+
 impl Payments for Stripe {
     fn payment_terms(&self) -> Terms {
         Terms { idempotency_window_ms: IDEMPOTENCY_WINDOW_MS, lookup: Lookup::Authoritative, settle_ms: self.settle_ms }
@@ -180,7 +194,7 @@ impl Payments for Stripe {
             Ok(intent) => intent,
             Err(No::Rejected(no)) if no.error.has_code(&["amount_too_small"]) => return Ok(Created::TooSmall),
             Err(No::Rejected(no)) => return Err(no.refused()),
-            Err(No::Error(error)) => return Err(error),
+            Err(No::Error(error)) => return Err(in_making(error)),
         };
         if intent.amount() != Some(payment.amount) {
             return Err(refused("a payment of another amount than was asked"));

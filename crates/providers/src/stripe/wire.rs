@@ -201,7 +201,7 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, No> {
     let error = || serde_json::from_slice::<ErrorBody>(&answer.body).ok().map(|body| body.error);
     let unknown = |what| No::Error(answer.unknown(&[Some(what)]));
     match answer.status {
-        200..=299 => serde_json::from_slice(&answer.body).map_err(|_| unknown("unreadable")),
+        200..=299 => serde_json::from_slice(&answer.body).map_err(|error| No::Error(answer.unreadable(&error))),
         400 | 402 => {
             let card = answer.status == 402;
             match error() {

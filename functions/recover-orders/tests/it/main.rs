@@ -5,4 +5,6 @@
 mod backlog;
 mod outages;
 mod pages;
+#[path = "../../src/sample.rs"]
+mod sample;
 mod world;

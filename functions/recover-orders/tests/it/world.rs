@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex};
 use lambda_queue::breaker::Row as BreakerRow;
 use lambda_queue::lag::{Row as LaneRow, Word};
 use lambda_queue::{Clock, Entry, Outgoing, Queue};
-use order::{CaseId, Fingerprint, Lane, Line, NewOrder, Order, OrderId, Step};
+use order::{CaseId, Lane, Order, OrderId, Step};
 use ports::{
     Case, CommandVersion, Commit, CommitOrder, Dependency, DueRow, FindDue, LaneRows, LoadOrder, OpenCase,
     ReadBreakers, ReadLanes, SendCommands, SetAside, StoreError,
 };
 use recover_orders::{Recovered, recover};
+
+use crate::sample;
+pub use crate::sample::id;
 
 pub const NOW_MS: u64 = 1_795_426_200_000;
 pub const DEADLINE_MS: u64 = NOW_MS + 60_000;
@@ -173,33 +176,8 @@ impl SendCommands for World {
     }
 }
 
-pub fn id(at: u64) -> OrderId {
-    format!("0b8e6c1e-5d7f-8a2b-9c3d-{at:012}").parse().unwrap()
-}
-
 pub fn order(at: u64) -> Order {
-    let new = NewOrder {
-        order_id: id(at),
-        tenant: "acme".parse().unwrap(),
-        customer: "ada".parse().unwrap(),
-        lane: Lane::Standard,
-        fingerprint: Fingerprint::of(b"request"),
-        lines: vec![Line { sku: "TEE".parse().unwrap(), quantity: 1, price: None }],
-        currency: order::Currency::USD,
-        expected_total: None,
-        ship_to: order::Address {
-            name: "Ada".to_owned(),
-            line1: "1 Road".to_owned(),
-            line2: None,
-            city: "London".to_owned(),
-            postal_code: "1".to_owned(),
-            country: "GB".to_owned(),
-        },
-        email: "ada@example.com".parse().unwrap(),
-        payment_method: "pm_card_visa".parse().unwrap(),
-        traceparent: None,
-    };
-    let mut order = Order::accept(new, NOW_MS - 1_000_000);
+    let mut order = sample::order(at, NOW_MS - 1_000_000);
     // Those that cannot be read are the longest overdue.
     order.due_at = Some(NOW_MS - 100_000 + at);
     order

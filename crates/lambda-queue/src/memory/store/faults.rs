@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::ports::store::Item;
+use crate::ports::store::{Item, StoreError};
 
 /// Which call of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,8 @@ pub enum Fault {
     Conflict,
     /// It takes this long, by tokio's clock. A transaction holds its items meanwhile.
     Slow(Duration),
+    /// Nothing is done, and the caller is told this: no permission, no such table, an error inside.
+    Says(StoreError),
 }
 
 /// The hook that chooses.

@@ -187,6 +187,10 @@ impl MemoryStore {
             Fault::Conflict | Fault::None => Ok(After::default()),
             Fault::Lost => Ok(After { lost: Some(lost(operation, "the answer was lost")), ..After::default() }),
             Fault::Slow(duration) => Ok(After { slow: Some(duration), ..After::default() }),
+            Fault::Says(error) => {
+                tokio::task::yield_now().await;
+                Err(error)
+            }
         }
     }
 }
