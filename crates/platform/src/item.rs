@@ -38,7 +38,14 @@ pub(crate) fn from_order(order: &Order) -> Result<Item, StoreError> {
 
 pub(crate) fn to_order(item: Item) -> Result<Order, StoreError> {
     let id = text_of(&item, "order_id").unwrap_or_default();
-    serde_dynamo::from_item(item).map_err(|error| StoreError::Unreadable(format!("order {id}: {error}")))
+    let row = serde_path_to_error::deserialize(serde_dynamo::Deserializer::from_attribute_value(store::Value::M(item)));
+    row.map_err(|error| {
+        let path = match error.path().to_string() {
+            root if root == "." => String::new(),
+            path => format!("`{path}`: "),
+        };
+        StoreError::Unreadable(format!("order {id}: {path}{}", error.into_inner()))
+    })
 }
 
 /// Whether the row was last written by this commit.

@@ -3,11 +3,10 @@
 //!
 //! A case is in its right group if its fingerprint is the one that most cases of its kind have, and no other kind's.
 //!
-//! All in one process, over tables in memory: no chaos run. Whoever wrote the kinds had read the rule.
-//!
-//! Two figures are blind, each half measured before the rule was changed for it: the first half (`kinds`) had 71.6 % of 1,620
-//! cases right, the second (`fresh`), by the rule that was mended after the first, 88.0 % of 1,000. What is asserted is the rule of
-//! today over both, and it has been mended for both: it guards against getting worse, and says nothing of kinds to come.
+//! All in one process, over tables in memory: no deployed stack. Two sets of kinds were written by people who had read the rule
+//! (`kinds`, `fresh`), three by people who had not (`third`, `fourth`, `fifth`), each measured once before the rule was changed for
+//! it; docs/errors.md has the figures. What is asserted is the rule of today over all of them, and it has been mended for all: it
+//! guards against getting worse, and says nothing of kinds to come.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +18,7 @@
 
 mod consumers;
 mod dice;
+mod fifth;
 mod fourth;
 mod fresh;
 mod kinds;
@@ -36,14 +36,15 @@ use order::{Next, Outcome, State, transition};
 use ports::{Commit, CommitOrder as _, Publication};
 use serde_json::Value;
 
+use fifth::FIFTH;
 use fourth::FOURTH;
 use fresh::FRESH;
 use kinds::{Fault, KINDS, Meanwhile, Recovery, step_of};
 use scene::{Outside, Scene, body_of};
 use third::THIRD;
 
-/// Of each kind.
-const VARIANTS: u64 = 20;
+/// Of each kind, unless `GROUPING_VARIANTS` says otherwise. The figures of docs/errors.md are of 20.
+const VARIANTS: u64 = 8;
 /// Kinds that are struck side by side.
 const AT_A_TIME: usize = 12;
 /// The least share of cases in their right groups, in a thousand.
@@ -335,9 +336,10 @@ async fn strike_all<'k>(
     kinds: impl Iterator<Item = &'k (u64, &'k (&'static str, Fault))>,
 ) -> Vec<(&'static str, u64, Vec<String>)> {
     let outside = Arc::new(Outside::open().await);
+    let variants = std::env::var("GROUPING_VARIANTS").map_or(VARIANTS, |variants| variants.parse().unwrap());
     let mut struck = Vec::new();
     for (at, (kind, fault)) in kinds {
-        for variant in 0..VARIANTS {
+        for variant in 0..variants {
             let seed = 1 + at * 1_000 + variant;
             struck.push((*kind, seed, strike(fault, seed, &outside).await));
         }
@@ -347,7 +349,8 @@ async fn strike_all<'k>(
 
 #[tokio::test]
 async fn cases_of_faults_that_the_rule_was_mended_for_come_together_and_of_two_faults_stay_apart() {
-    let kinds: Vec<(u64, &(&str, Fault))> = (0..).zip(KINDS.iter().chain(FRESH).chain(THIRD).chain(FOURTH)).collect();
+    let kinds: Vec<(u64, &(&str, Fault))> =
+        (0..).zip(KINDS.iter().chain(FRESH).chain(THIRD).chain(FOURTH).chain(FIFTH)).collect();
     // Some of them wait for real: side by side, each over providers of its own.
     let struck = join_all((0..AT_A_TIME).map(|worker| strike_all(kinds.iter().skip(worker).step_by(AT_A_TIME)))).await;
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -358,7 +361,11 @@ async fn cases_of_faults_that_the_rule_was_mended_for_come_together_and_of_two_f
         }
         found.entry(kind).or_default().extend(prints);
     }
-    assert_eq!(found.len(), KINDS.len() + FRESH.len() + THIRD.len() + FOURTH.len(), "two kinds of one name");
+    assert_eq!(
+        found.len(),
+        KINDS.len() + FRESH.len() + THIRD.len() + FOURTH.len() + FIFTH.len(),
+        "two kinds of one name"
+    );
     let all = Score::of(&found, |_| true);
     let of = |half: &[(&str, Fault)]| Score::of(&found, |kind| half.iter().any(|(name, _)| *name == kind));
     println!("{} kinds, {} cases", found.len(), all.cases);
@@ -368,6 +375,7 @@ async fn cases_of_faults_that_the_rule_was_mended_for_come_together_and_of_two_f
         ("the second", &of(FRESH)),
         ("the third", &of(THIRD)),
         ("the fourth", &of(FOURTH)),
+        ("the fifth", &of(FIFTH)),
     ] {
         println!(
             "{name}: {} of {} in their right groups, {} in a thousand",

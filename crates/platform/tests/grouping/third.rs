@@ -855,7 +855,7 @@ pub fn inside(value: &mut Attribute) -> &mut Item {
     inside
 }
 
-fn lines(item: &mut Item) -> &mut Vec<Attribute> {
+pub fn lines(item: &mut Item) -> &mut Vec<Attribute> {
     let Some(Attribute::L(lines)) = item.get_mut("lines") else { panic!("no lines") };
     lines
 }
