@@ -44,7 +44,7 @@ pub struct DeadLetter {
     /// For people. Holds no customer data.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// For programs: `poison`, `expired`, or of a last receive `exhausted` or `bug`.
+    /// For programs: `poison`, `expired`, or of a last receive `exhausted`, `bug` or `cut_off`.
     pub code: String,
     /// Receives so far.
     pub attempts: u32,

@@ -1,6 +1,9 @@
 //! Keeps every order event for analytics and audit. Consumes order events in large batches, emits one gzip object of JSON
 //! lines a batch: `events/date=2026-11-23/hour=09/<hash of the batch>.ndjson.gz`.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures::FutureExt;
 use lambda_queue::batch::{BatchError, Event, Invocation};
@@ -27,18 +30,32 @@ pub async fn handle<P: Ports + Random + Queue>(
     let bodies = event.records.iter().filter_map(|record| record.body.as_deref());
     let lines: Vec<String> = bodies.filter_map(|body| line(body).ok()).collect();
     let key = key(&event, batch.ports().now_ms());
-    let written =
-        async { if lines.is_empty() { Ok(()) } else { batch.ports().archive_events(&key, &lines).await } }.shared();
+    let write = async {
+        if lines.is_empty() { Ok(()) } else { batch.ports().archive_events(&key, &lines).await.map_err(Failure::from) }
+    };
+    // A panic is that of every record, and not of the one alone that happened to be first.
+    let written = async {
+        match AssertUnwindSafe(write).catch_unwind().await {
+            Ok(written) => written,
+            Err(panic) => Err(bug(&*panic)),
+        }
+    }
+    .shared();
     batch
         .run(event, invocation, |record| {
             let written = written.clone();
             async move {
                 line(&record.body).map_err(Failure::poison)?;
-                written.await.map_err(Failure::from)?;
+                written.await?;
                 Ok(Done::now(Vec::new()))
             }
         })
         .await
+}
+
+fn bug(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Failure::bug(format!("panic: {}", text.unwrap_or("of no text")))
 }
 
 /// The body as one line of JSON, or why it is none.

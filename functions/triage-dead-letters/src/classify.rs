@@ -7,6 +7,7 @@
 //! | its consumer | too old to be tried again, or tried too often (`expired`, `exhausted`) | transient |
 //! | its consumer | a broken invariant at the last receive (`bug`) | bug |
 //! | its consumer | a code that this program does not know | skew |
+//! | its consumer | cut off as the time was up, at the last receive (`cut_off`) | as where SQS gave it up |
 //! | SQS (`moved`) | the message newer than this program, or its row written by one | skew |
 //! | SQS | no message of ours, or of no order | poison |
 //! | SQS | of a version that the row has not got to | bug |
@@ -59,7 +60,7 @@ pub struct Known<'a> {
 pub struct Finding {
     /// What kind of trouble.
     pub class: CaseClass,
-    /// For programs: `poison`, `expired`, `exhausted`, `bug`, `moved`, `undelivered`.
+    /// For programs: `poison`, `expired`, `exhausted`, `bug`, `cut_off`, `moved`, `undelivered`.
     pub code: String,
     /// For people. Holds no customer data.
     pub reason: String,
@@ -68,6 +69,11 @@ pub struct Finding {
 /// The step of the topic's own dead-letter queue.
 pub(crate) const OF_THE_TOPIC: &str = "events";
 
+/// Whether its consumer gave it up as its time was up: what it was at nobody knows, so its row is looked at.
+pub(crate) fn is_cut_off(letter: &DeadLetter) -> bool {
+    letter.code == "cut_off"
+}
+
 /// Finds what kind of trouble it is: the table above.
 pub fn classify(known: &Known<'_>) -> Finding {
     let found = |class, code: &str, reason: String| Finding { class, code: code.to_owned(), reason };
@@ -75,7 +81,8 @@ pub fn classify(known: &Known<'_>) -> Finding {
         Body::Newer { version, .. } => Some(format!("version_newer: the message is of version {version}")),
         Body::Command { .. } | Body::Other { .. } | Body::Unreadable { .. } => None,
     };
-    if let Some(letter) = known.letter {
+    let cut_off = known.letter.filter(|letter| is_cut_off(letter));
+    if let (Some(letter), None) = (known.letter, cut_off) {
         let reason = letter.reason.clone();
         let says_newer = reason.starts_with("version_newer");
         let class = match letter.code.as_str() {
@@ -87,7 +94,13 @@ pub fn classify(known: &Known<'_>) -> Finding {
         };
         return found(class, &letter.code, reason);
     }
-    let code = if known.step == OF_THE_TOPIC { "undelivered" } else { "moved" };
+    let code = match cut_off {
+        Some(letter) => &letter.code,
+        None if known.step == OF_THE_TOPIC => "undelivered",
+        None => "moved",
+    };
+    // What it was cut off at is more than that it gave no reason.
+    let said = |silent: &str| cut_off.map_or_else(|| silent.to_owned(), |letter| letter.reason.clone());
     if let Some(reason) = newer {
         return found(CaseClass::Skew, code, reason);
     }
@@ -97,7 +110,7 @@ pub fn classify(known: &Known<'_>) -> Finding {
             (CaseClass::Transient, "the topic could not deliver it to a subscription".to_owned())
         }
         (Body::Other { .. } | Body::Newer { .. }, _) => {
-            (CaseClass::Transient, "received too often, and its consumer gave no reason".to_owned())
+            (CaseClass::Transient, said("received too often, and its consumer gave no reason"))
         }
         (Body::Command { .. }, RowState::NotAsked) => {
             (CaseClass::Transient, "received too often, and the row could not be looked at".to_owned())
@@ -113,7 +126,7 @@ pub fn classify(known: &Known<'_>) -> Finding {
         (Body::Command { command, version, .. }, RowState::Read { version: row, owes, .. })
             if version == row && *owes == Some(*command) =>
         {
-            (CaseClass::Bug, "received too often without an answer: its consumer died with it every time".to_owned())
+            (CaseClass::Bug, said("received too often without an answer: its consumer died with it every time"))
         }
         (Body::Command { .. }, RowState::Read { .. }) => {
             (CaseClass::Transient, "received too often, and its order has moved on since".to_owned())
@@ -162,6 +175,15 @@ mod tests {
             (Some(says("exhausted", "503")), command(), RowState::NotAsked, CaseClass::Transient, "exhausted"),
             (Some(says("bug", "panic: boom")), command(), RowState::NotAsked, CaseClass::Bug, "bug"),
             (Some(says("of-tomorrow", "?")), command(), RowState::NotAsked, CaseClass::Skew, "of-tomorrow"),
+            (Some(says("cut_off", "the time ran out")), command(), row(2, due, false), CaseClass::Bug, "cut_off"),
+            (Some(says("cut_off", "the time ran out")), command(), RowState::Gone, CaseClass::Poison, "cut_off"),
+            (
+                Some(says("cut_off", "the time ran out")),
+                other.clone(),
+                RowState::NotAsked,
+                CaseClass::Transient,
+                "cut_off",
+            ),
             (None, newer, RowState::NotAsked, CaseClass::Skew, "moved"),
             (None, unreadable, RowState::NotAsked, CaseClass::Poison, "moved"),
             (None, other, RowState::NotAsked, CaseClass::Transient, "moved"),

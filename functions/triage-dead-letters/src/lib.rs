@@ -15,6 +15,7 @@ use order::OrderId;
 use ports::{Case, CaseKind, KeepDeadLetters, Letter, LoadOrder, Recorded, StoreError, fingerprint, tell_opened};
 use serde_json::{Value, json};
 
+use classify::is_cut_off;
 pub use classify::{Finding, Known, RowState, classify};
 pub use event::DeadLetters;
 pub use letter::REPLAY_OF;
@@ -52,10 +53,11 @@ pub async fn take(ports: &impl Ports, queue: &str, raw: Option<&Value>, record: 
     let origin = Origin::of(record, queue);
     let step = step_of(queue);
     let body = read(&record.body);
-    let row = match (&origin.letter, &body) {
-        // Only what nobody gave a reason for is looked into.
-        (None, Body::Command { order_id, .. }) => row_state(ports, *order_id).await,
-        (_, _) => RowState::NotAsked,
+    // Only what nobody gave a reason for is looked into.
+    let is_unexplained = origin.letter.as_ref().is_none_or(is_cut_off);
+    let row = match &body {
+        Body::Command { order_id, .. } if is_unexplained => row_state(ports, *order_id).await,
+        Body::Command { .. } | Body::Newer { .. } | Body::Other { .. } | Body::Unreadable { .. } => RowState::NotAsked,
     };
     let finding = classify(&Known { step: &step, letter: origin.letter.as_ref(), body: &body, row });
     let case_id = origin.case_id(queue)?;

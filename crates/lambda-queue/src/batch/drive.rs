@@ -48,7 +48,7 @@ pub(super) struct Rules<B, L, S> {
     pub(super) times: Times,
     /// Makes a handler's future for these places.
     pub(super) begin: B,
-    /// The dead letter of a record, where its failure is to end there.
+    /// The dead letter of a record, where its failure is to end there, or that it was cut off.
     pub(super) letter: L,
     /// Whether what is ordered after a dead-lettered record may be started.
     pub(super) goes_on: bool,
@@ -63,7 +63,7 @@ where
     B: Fn(&[usize]) -> W,
     W: Future,
     W::Output: IntoIterator<Item = Answer>,
-    L: Fn(usize, &Failure) -> Option<Outgoing>,
+    L: Fn(usize, Option<&Failure>) -> Option<Outgoing>,
     S: Fn(Sending) -> T,
     T: Future<Output = Sent>,
 {
@@ -198,7 +198,7 @@ struct Books<'r, B, L, S, T> {
 
 impl<B, L, S, T> Books<'_, B, L, S, T>
 where
-    L: Fn(usize, &Failure) -> Option<Outgoing>,
+    L: Fn(usize, Option<&Failure>) -> Option<Outgoing>,
     S: Fn(Sending) -> T,
     T: Future<Output = Sent>,
 {
@@ -229,7 +229,7 @@ where
         match answer {
             Ok(done) if done.owes.is_empty() => self.end(plan, place, Ok(done.verdict), true),
             Ok(done) => self.owe(plan, place, Debt::Handled(done.verdict), done.owes),
-            Err(failure) => match (self.rules.letter)(place, &failure) {
+            Err(failure) => match (self.rules.letter)(place, Some(&failure)) {
                 Some(letter) => self.owe(plan, place, Debt::Letter(failure), vec![letter]),
                 None => self.end(plan, place, Err(failure), false),
             },
@@ -298,9 +298,8 @@ where
     /// one. What became of it nobody knows, and one of its queue's last receive nobody will look at again.
     fn cut_off<J: Job, W>(&mut self, plan: &mut impl Plan<Job = J>, guard: &Guard<J, W>) {
         self.cut(guard);
-        let failure = super::settle::cut_off(String::new(), 0);
         for &place in guard.job.iter().flat_map(Job::places) {
-            if let Some(letter) = (self.rules.letter)(place, &failure) {
+            if let Some(letter) = (self.rules.letter)(place, None) {
                 self.owe(plan, place, Debt::Cut, vec![letter]);
             }
         }

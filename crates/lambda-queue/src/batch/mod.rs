@@ -12,8 +12,8 @@
 //! - Poison, what is too old to be tried again, and what fails at its queue's last receive goes to the dead-letter queue,
 //!   with the reason, and is acknowledged; if it cannot be moved it stays failed.
 //! - Two seconds of the invocation are kept for that, or a quarter of what is left where that is less ([`KEPT_MS`]). What has
-//!   not finished by then is dropped where it stands, and goes back as [`Failure::Unknown`]; nothing is started any more, and
-//!   what was not started is deferred.
+//!   not finished by then is dropped where it stands, and goes back as [`Failure::Unknown`], at its queue's last receive to the
+//!   dead-letter queue; nothing is started any more, and what was not started is deferred.
 //!
 //! With the feature `logging` all of it runs in the spans of [`crate::logging`]: a line has the ids of its invocation and
 //! record, those of the CloudEvent in the body included, and held lines are let out where one fails. A deferral by the
@@ -144,7 +144,7 @@ impl<'a, P> Batch<'a, P> {
     }
 
     /// The queue's `maxReceiveCount`. With it known, what fails at its last receive is dead-lettered with its reason (codes
-    /// `exhausted` and `bug`), where SQS would move it without one. A deferral is no failure: see [`Batch::on_deferral`].
+    /// `exhausted`, `bug`, `cut_off`), where SQS would move it without one. A deferral is no failure: see [`Batch::on_deferral`].
     ///
     /// SQS still moves, without a reason, what failed after its handler had answered or before it was called: a record whose
     /// messages cannot be sent ([`Done::owes`](crate::Done::owes)), and one that the end of the time kept from being started.
@@ -345,7 +345,7 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
             concurrency: self.concurrency,
             times: Times { handlers_end: left(shares.handlers_end_ms), sends_end: left(shares.sends_end_ms) },
             begin,
-            letter: |place, failure: &Failure| self.letter(slots.get(place)?, failure, source),
+            letter: |place, failure: Option<&Failure>| self.letter(slots.get(place)?, failure, source),
             goes_on: self.after_poison == AfterPoison::Skip,
             send: |messages| self.send(messages),
         };
@@ -368,28 +368,32 @@ impl<P: Clock + Random + Queue> Batch<'_, P> {
 
     /// The dead letter of poison, of what is too old to be tried again, and of what failed at its queue's last receive, where
     /// that is known ([`Batch::max_receive_count`]): SQS would move it all the same, and say nothing of why.
-    fn letter(&self, slot: &Slot, failure: &Failure, source: &Source) -> Option<Outgoing> {
+    fn letter(&self, slot: &Slot, failure: Option<&Failure>, source: &Source) -> Option<Outgoing> {
         let queue = self.dead_letters.as_ref()?;
         let record = &slot.record;
         let is_last = self.max_receive_count.is_some_and(|most| record.context.receive_count >= most);
         let (reason, code) = match failure {
-            Failure::Poison { reason } => (reason, "poison"),
-            Failure::Bug { what } if is_last => (what, "bug"),
-            Failure::Retry { why, .. }
+            None if is_last => (settle::CUT_OFF, "cut_off"),
+            None => return None,
+            Some(Failure::Poison { reason }) => (reason.as_str(), "poison"),
+            Some(Failure::Bug { what }) if is_last => (what.as_str(), "bug"),
+            Some(Failure::Retry { why, .. })
                 if self.ports.now_ms().saturating_sub(record.context.sent_ms) > retry::GIVE_UP_MS =>
             {
-                (why, "expired")
+                (why.as_str(), "expired")
             }
-            Failure::Retry { why, .. } | Failure::Unknown { why, .. } if is_last => (why, "exhausted"),
-            Failure::Retry { .. }
-            | Failure::Defer { .. }
-            | Failure::Busy { .. }
-            | Failure::Unknown { .. }
-            | Failure::Bug { .. } => return None,
+            Some(Failure::Retry { why, .. } | Failure::Unknown { why, .. }) if is_last => (why.as_str(), "exhausted"),
+            Some(
+                Failure::Retry { .. }
+                | Failure::Defer { .. }
+                | Failure::Busy { .. }
+                | Failure::Unknown { .. }
+                | Failure::Bug { .. },
+            ) => return None,
         };
         tracing::error!(message_id = record.message_id, code, reason, "goes to the dead-letter queue");
         let letter = DeadLetter {
-            reason: reason.clone(),
+            reason: reason.to_owned(),
             code: code.to_owned(),
             attempts: record.context.receive_count,
             source_queue: source.name().to_owned(),

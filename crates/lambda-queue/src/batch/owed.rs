@@ -28,7 +28,7 @@ pub(super) struct Sent {
 pub(super) enum Debt {
     /// The record is handled.
     Handled(Verdict),
-    /// It is poison, or too old, and this is its dead letter.
+    /// It is poison, too old, or failed at its queue's last receive, and this is its dead letter.
     Letter(Failure),
     /// Its handler was cut off at its queue's last receive, and this is its dead letter.
     Cut,

@@ -169,7 +169,10 @@ fn count(of: usize) -> u64 {
     u64::try_from(of).unwrap_or(u64::MAX)
 }
 
+/// What a handler that was dropped is said to have met.
+pub(super) const CUT_OFF: &str = "the invocation's time ran out while it was at work";
+
 /// A handler that was dropped as the time was up: nobody knows how far it came. It may be tried at once, by who looks first.
 pub(super) fn cut_off(key: String, until_ms: u64) -> Failure {
-    Failure::Unknown { key, until_ms, why: "the invocation's time ran out while it was at work".to_owned() }
+    Failure::Unknown { key, until_ms, why: CUT_OFF.to_owned() }
 }

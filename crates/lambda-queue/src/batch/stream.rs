@@ -230,7 +230,7 @@ impl<'a, P: Clock> StreamBatch<'a, P> {
             concurrency: self.concurrency,
             times: Times { handlers_end: left(shares.handlers_end_ms), sends_end: left(shares.sends_end_ms) },
             begin,
-            letter: |_, _: &Failure| -> Option<Outgoing> { None },
+            letter: |_, _: Option<&Failure>| -> Option<Outgoing> { None },
             goes_on: true,
             send: |_| std::future::ready(Sent::default()),
         };

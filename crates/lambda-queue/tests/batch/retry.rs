@@ -196,7 +196,28 @@ async fn what_was_cut_off_at_its_queues_last_receive_is_dead_lettered_in_the_tim
     let sent = world.sent.lock().unwrap();
     let letters: Vec<&str> = sent.iter().flat_map(|(_, all)| all).map(|one| one.attributes[0].1.as_str()).collect();
     let [letter] = letters[..] else { panic!("{letters:?}") };
-    assert!(letter.contains(r#""code":"exhausted""#) && letter.contains("time ran out while"), "{letter}");
+    assert!(letter.contains(r#""code":"cut_off""#) && letter.contains("time ran out while"), "{letter}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_off_and_cannot_be_dead_lettered_stays_failed() {
+    let refusing = World { refusing: Some("hang"), ..World::default() };
+    let hanging = World { hanging: true, ..World::default() };
+    for world in [refusing, hanging] {
+        let watcher = Arc::new(Watcher::default());
+        let batch = batch(&world).max_receive_count(1).observe(watcher.clone());
+        assert_eq!(failed_of(&batch, event(STANDARD, &[("1", "hang", "")]), obey).await, ["1"]);
+        assert_eq!(*watcher.0.lock().unwrap(), ["1 unknown"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_was_cut_off_at_its_last_receive_is_dead_lettered_and_its_followers_come_back() {
+    let world = World::default();
+    let batch = batch(&world).max_receive_count(1);
+    let records = [("1", "hang", "g"), ("2", "fine", "g"), ("3", "fine", "h")];
+    assert_eq!(failed_of(&batch, event(FIFO, &records), obey).await, ["2"]);
+    assert_eq!(world.sent.lock().unwrap().len(), 1);
 }
 
 #[derive(Default)]
